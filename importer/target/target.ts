@@ -1,0 +1,32 @@
+/**
+ * Where the disk goes: a block device or a regular file. Writes may come in any order and in parallel as long as they do
+ * not overlap. Everything not written reads as zero after `finish`: a file by being new, a device by being zeroed for
+ * sure (BLKZEROOUT, punch hole, or written zeros; never a mere discard). The number of dirty bytes is bounded: `write`
+ * waits for the storage when it has fallen behind.
+ */
+export interface Target extends AsyncDisposable {
+  readonly kind: 'file' | 'block'
+  readonly path: string
+  /** Bytes that fit: size of the device, or what the file may grow to. */
+  readonly capacityBytes: number
+  /** Every byte will be backed by storage: zeros are written or allocated, never left out. */
+  readonly preallocate: boolean
+  /**
+   * Declares the size of the disk, before the first write. Makes the file that long, or prepares the device so that
+   * what is never written reads as zero. Throws CDI_IMAGE_TOO_LARGE if it does not fit. Called again to grow.
+   */
+  begin(diskSizeBytes: number, signal: AbortSignal): Promise<void>
+  /** Writes buffers one after the other at `offset`. Blocks of zeros are found and left out or zeroed. */
+  write(offset: number, buffers: readonly Buffer[]): Promise<void>
+  /** Makes a range read as zero (allocated when preallocating). */
+  zero(offset: number, length: number): Promise<void>
+  /**
+   * To be called with the bytes that another process (qemu-img) has written to `path` since the last call: bounds
+   * dirty bytes for writers that are not ours.
+   */
+  written(bytes: number): Promise<void>
+  /** Makes everything durable (fsync). Only then may the volume be called done. */
+  finish(signal: AbortSignal): Promise<void>
+  /** Gives up: removes a regular file; leaves a device as it is. Safe to call after a failure of anything above. */
+  discard(): Promise<void>
+}

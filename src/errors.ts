@@ -1,0 +1,250 @@
+/**
+ * The one registry of faults that a user can meet. Everything that fails on purpose throws a {@link CdiError}; its code
+ * decides, by the table below and never by its text, whether a retry can help, what the command line exits with and
+ * where the documentation stands. `docs/errors.md` is generated from this table (`npm run generate`).
+ */
+
+/**
+ * What may be done about a fault: `transient` heals by itself (retry with back-off), `terminal` does not (tell the user
+ * and stop), `needsScratch` asks the controller to start the worker again with a scratch volume.
+ */
+export type ErrorKind = 'transient' | 'terminal' | 'needsScratch'
+
+/** Exit codes of the command line; a worker pod exits 1 for all of them (contract: import §15). */
+export const exitCodes = { internal: 1, usage: 2, source: 3, image: 4, integrity: 5, target: 6 } as const
+
+export interface ErrorFacts {
+  readonly kind: ErrorKind
+  readonly exit: keyof typeof exitCodes
+  /** One sentence: what happened. */
+  readonly summary: string
+  /** One sentence: what the user can do about it. */
+  readonly remedy: string
+}
+
+export const errorTable = {
+  CDI_INTERNAL: {
+    kind: 'transient',
+    exit: 'internal',
+    summary: 'The program met a situation that it does not know.',
+    remedy: 'Report it with the log; the transfer is tried again.',
+  },
+  CDI_USAGE: {
+    kind: 'terminal',
+    exit: 'usage',
+    summary: 'The command line or the environment of a worker makes no sense.',
+    remedy: 'Run `cdi --help`; in a cluster, check the annotations of the claim.',
+  },
+  CDI_ABORTED: {
+    kind: 'transient',
+    exit: 'internal',
+    summary: 'The transfer was stopped from outside (signal or deletion).',
+    remedy: 'Start it again.',
+  },
+  CDI_SOURCE_UNREACHABLE: {
+    kind: 'transient',
+    exit: 'source',
+    summary: 'No connection to the source could be made (name, network, proxy).',
+    remedy: 'Check the URL, the network policy and the proxy settings; from inside the cluster the host must resolve.',
+  },
+  CDI_SOURCE_TLS: {
+    kind: 'transient',
+    exit: 'source',
+    summary: 'The certificate of the source or of the proxy was not accepted.',
+    remedy: 'Put the CA into the certConfigMap (any key) or, in a proxy set-up, into trustedCAProxy.',
+  },
+  CDI_SOURCE_STATUS: {
+    kind: 'transient',
+    exit: 'source',
+    summary: 'The source answered with a status other than the expected one.',
+    remedy: 'Open the URL yourself: 401/403 wants a secretRef, 404 another path.',
+  },
+  CDI_SOURCE_REDIRECT: {
+    kind: 'terminal',
+    exit: 'source',
+    summary: 'The source redirects too often or to something that is not http(s).',
+    remedy: 'Use the final URL.',
+  },
+  CDI_SOURCE_INTERRUPTED: {
+    kind: 'transient',
+    exit: 'source',
+    summary: 'The connection broke and could not be resumed within the retry budget.',
+    remedy: 'Nothing, it is tried again; a server with ETag and ranges lets it continue where it stopped.',
+  },
+  CDI_SOURCE_STALLED: {
+    kind: 'transient',
+    exit: 'source',
+    summary: 'The source sent no byte for the idle limit.',
+    remedy: 'Check the server and the network in between; the transfer is tried again.',
+  },
+  CDI_SOURCE_CHANGED: {
+    kind: 'transient',
+    exit: 'source',
+    summary: 'The source changed while it was read, or cannot prove that it did not.',
+    remedy: 'Nothing, the transfer starts anew; publish images under names that do not change.',
+  },
+  CDI_SOURCE_TRUNCATED: {
+    kind: 'transient',
+    exit: 'integrity',
+    summary: 'The source ended before the announced length.',
+    remedy: 'Upload the image to the server again if this persists.',
+  },
+  CDI_CHECKSUM_INVALID: {
+    kind: 'terminal',
+    exit: 'usage',
+    summary: 'The checksum is not written as algorithm:hex.',
+    remedy: 'Use md5:, sha1:, sha256: or sha512: followed by 32, 40, 64 or 128 hexadecimal digits.',
+  },
+  CDI_CHECKSUM_MISMATCH: {
+    kind: 'terminal',
+    exit: 'integrity',
+    summary: 'The downloaded bytes do not have the expected checksum.',
+    remedy: "Compare the checksum with the publisher's; it is that of the file as downloaded, before decompression.",
+  },
+  CDI_DECODE_CORRUPT: {
+    kind: 'terminal',
+    exit: 'integrity',
+    summary: 'The compressed data is damaged or followed by something foreign.',
+    remedy: 'Download and unpack the file by hand; if that fails too, publish it again.',
+  },
+  CDI_DECODE_TRUNCATED: {
+    kind: 'terminal',
+    exit: 'integrity',
+    summary: 'The compressed data ends in the middle.',
+    remedy: 'Publish the file again: it is incomplete on the server.',
+  },
+  CDI_DECODE_WINDOW: {
+    kind: 'terminal',
+    exit: 'image',
+    summary: 'The compressed data needs more memory to unpack than a worker has.',
+    remedy: 'Compress it with a smaller window (zstd: no --long above 27; xz: -9 or less).',
+  },
+  CDI_ENCODING_UNSUPPORTED: {
+    kind: 'terminal',
+    exit: 'image',
+    summary: 'The data is packed in a way that is recognised but not supported.',
+    remedy: 'Pack it with gzip, xz or zstd, or not at all.',
+  },
+  CDI_FORMAT_INVALID: {
+    kind: 'terminal',
+    exit: 'image',
+    summary: 'The header of the disk image is damaged, contradicts itself or asks for something absurd.',
+    remedy: 'Check it with `qemu-img check` and convert it again.',
+  },
+  CDI_FORMAT_UNSUPPORTED: {
+    kind: 'terminal',
+    exit: 'image',
+    summary: 'The disk image uses a format or feature that is not supported.',
+    remedy: 'Convert it with `qemu-img convert -O qcow2` and import that.',
+  },
+  CDI_IMAGE_BACKING_FILE: {
+    kind: 'terminal',
+    exit: 'image',
+    summary: 'The disk image refers to a backing file or to data outside of itself.',
+    remedy: 'Flatten it with `qemu-img convert -O qcow2 in.qcow2 out.qcow2` and import the result.',
+  },
+  CDI_IMAGE_ENCRYPTED: {
+    kind: 'terminal',
+    exit: 'image',
+    summary: 'The disk image is encrypted by its format.',
+    remedy: 'Decrypt it with `qemu-img convert`; encryption inside of the guest is no trouble.',
+  },
+  CDI_IMAGE_TOO_LARGE: {
+    kind: 'terminal',
+    exit: 'target',
+    summary: 'The virtual size of the image is larger than the volume.',
+    remedy: 'Ask for a larger volume: at least the virtual size that `cdi inspect` or `qemu-img info` tells.',
+  },
+  CDI_CONVERT_FAILED: {
+    kind: 'terminal',
+    exit: 'image',
+    summary: 'qemu-img could not convert the image.',
+    remedy: 'Check it with `qemu-img check`; the message quotes what qemu-img said.',
+  },
+  CDI_ARCHIVE_INVALID: {
+    kind: 'terminal',
+    exit: 'image',
+    summary: 'The archive is not a tar file, is damaged, or ends in the middle.',
+    remedy: 'List it with `tar -tvf`; for a disk image use contentType kubevirt.',
+  },
+  CDI_ARCHIVE_UNSAFE: {
+    kind: 'terminal',
+    exit: 'image',
+    summary: 'An entry of the archive points outside of the volume.',
+    remedy: 'Pack it anew with relative paths and without links that leave the tree.',
+  },
+  CDI_TARGET_FULL: {
+    kind: 'terminal',
+    exit: 'target',
+    summary: 'The volume is full or its quota is used up.',
+    remedy: 'Ask for a larger volume.',
+  },
+  CDI_TARGET_INVALID: {
+    kind: 'terminal',
+    exit: 'target',
+    summary: 'The target is not a usable file, directory or block device.',
+    remedy: 'Name a block device or a path in an existing directory that the user may write.',
+  },
+  CDI_TARGET_IO: {
+    kind: 'transient',
+    exit: 'target',
+    summary: 'Writing to the volume failed.',
+    remedy: 'Check the storage; the transfer is tried again.',
+  },
+  CDI_SCRATCH_REQUIRED: {
+    kind: 'needsScratch',
+    exit: 'target',
+    summary: 'This source can only be converted from a local copy and no scratch space is there.',
+    remedy: 'In a cluster it is made by itself; on the command line give --scratch DIR.',
+  },
+} as const satisfies Record<string, ErrorFacts>
+
+export type ErrorCode = keyof typeof errorTable
+
+export interface CdiErrorOptions {
+  readonly cause?: unknown
+  /** Facts for logs and machines: sizes in bytes, status codes, host names. Never credentials. */
+  readonly details?: Readonly<Record<string, unknown>>
+}
+
+/** A fault from the registry. `message` says what is wrong with which value; the remedy comes from the table. */
+export class CdiError extends Error {
+  readonly code: ErrorCode
+  readonly details: Readonly<Record<string, unknown>>
+
+  constructor(code: ErrorCode, message: string, options: CdiErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'CdiError'
+    this.code = code
+    this.details = options.details ?? {}
+  }
+
+  get kind(): ErrorKind {
+    return errorTable[this.code].kind
+  }
+
+  get remedy(): string {
+    return errorTable[this.code].remedy
+  }
+
+  get exitCode(): number {
+    return exitCodes[errorTable[this.code].exit]
+  }
+}
+
+/** Makes a CdiError of whatever was thrown: CdiErrors pass, aborts become CDI_ABORTED, the rest CDI_INTERNAL. */
+export function toCdiError(thrown: unknown): CdiError {
+  if (thrown instanceof CdiError) return thrown
+  if (thrown instanceof Error && thrown.name === 'AbortError') {
+    return thrown.cause instanceof CdiError
+      ? thrown.cause
+      : new CdiError('CDI_ABORTED', thrown.message, { cause: thrown })
+  }
+  return new CdiError('CDI_INTERNAL', thrown instanceof Error ? thrown.message : String(thrown), { cause: thrown })
+}
+
+/** The same fault with a step in front of its message, as conditions show it: `Unable to process data: …`. */
+export function prefixError(prefix: string, thrown: unknown): CdiError {
+  const error = toCdiError(thrown)
+  return new CdiError(error.code, `${prefix}: ${error.message}`, { cause: error, details: error.details })
+}
