@@ -21,6 +21,8 @@ interface SourceFacts {
   readonly name: string
   /** MIME type that the server told, if any. */
   readonly contentType?: string
+  /** Names this version of the source (strong ETag, generation, …); absent if the other side offers none. */
+  readonly validator?: string
 }
 
 /** A source that can be read anywhere, in parallel. */
