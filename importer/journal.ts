@@ -52,7 +52,8 @@ export function openJournal(directory: string): Journal {
     async recall(version, requestKey) {
       if (version.validator === undefined) return undefined
       const note = await readNote(path)
-      if (!note || note.requestKey !== requestKey || JSON.stringify(note.version) !== JSON.stringify(version)) return undefined
+      if (!note || note.requestKey !== requestKey || JSON.stringify(note.version) !== JSON.stringify(version))
+        return undefined
       return new CdiError(note.code, note.message, { details: { remembered: true } })
     },
     async remember(version, requestKey, error) {

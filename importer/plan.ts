@@ -34,7 +34,11 @@ export function planImport({ contentType, source, encodings, format }: PlanInput
   const packed = encodings.length > 0
   if (format === 'raw') {
     if (packed) {
-      return { route: 'copyStream', why: `a raw disk inside ${encodings.join(' in ')} is decoded as it arrives`, needsScratch: false }
+      return {
+        route: 'copyStream',
+        why: `a raw disk inside ${encodings.join(' in ')} is decoded as it arrives`,
+        needsScratch: false,
+      }
     }
     if (source.kind === 'forward') {
       return { route: 'copyStream', why: 'a raw disk from a source that can only be read forward', needsScratch: false }
@@ -46,11 +50,21 @@ export function planImport({ contentType, source, encodings, format }: PlanInput
         needsScratch: false,
       }
     }
-    return { route: 'copyRanges', why: 'a raw disk from a source that can be read by ranges, several at once', needsScratch: false }
+    return {
+      route: 'copyRanges',
+      why: 'a raw disk from a source that can be read by ranges, several at once',
+      needsScratch: false,
+    }
   }
   if (source.kind === 'ranged' && !packed) {
-    return { route: 'convertRanges', why: `${format} from a source that can be read by ranges: only what is needed is fetched`, needsScratch: false }
+    return {
+      route: 'convertRanges',
+      why: `${format} from a source that can be read by ranges: only what is needed is fetched`,
+      needsScratch: false,
+    }
   }
-  const reason = packed ? `${format} inside ${encodings.join(' in ')}` : `${format} from a source that can only be read forward`
+  const reason = packed
+    ? `${format} inside ${encodings.join(' in ')}`
+    : `${format} from a source that can only be read forward`
   return { route: 'convertStaged', why: `${reason}: staged before it is converted`, needsScratch: true }
 }

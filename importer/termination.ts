@@ -20,7 +20,13 @@ export interface Termination {
 }
 
 /** The words of a finished import; a blank disk says nothing about scratch, as clients see it today. */
-export function success({ blank, preallocationApplied }: { blank: boolean; preallocationApplied: boolean }): Termination {
+export function success({
+  blank,
+  preallocationApplied,
+}: {
+  blank: boolean
+  preallocationApplied: boolean
+}): Termination {
   const message: TerminationMessage = blank
     ? { preallocationApplied, message: 'Import Complete' }
     : { scratchSpaceRequired: false, preallocationApplied, message: 'Import Complete' }
@@ -60,6 +66,7 @@ export async function writeTermination(path: string, { text }: Termination): Pro
   try {
     await writeFile(path, text)
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'EACCES'))) throw error
+    if (!(error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'EACCES')))
+      throw error
   }
 }

@@ -1,0 +1,35 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { planImport } from '../../importer/plan.ts'
+import type { PlanInput, Route } from '../../importer/plan.ts'
+
+const ranged = { kind: 'ranged', pinned: true } as const
+const unpinned = { kind: 'ranged', pinned: false } as const
+const forward = { kind: 'forward', pinned: false } as const
+
+const cases: [string, Partial<PlanInput>, Route, boolean][] = [
+  ['a raw disk by ranges is copied in parallel', {}, 'copyRanges', false],
+  ['a raw disk by ranges without a validator is read as one stream', { source: unpinned }, 'copyStream', false],
+  ['a raw disk from a forward source is streamed', { source: forward }, 'copyStream', false],
+  ['a compressed raw disk is streamed', { encodings: ['xz'] }, 'copyStream', false],
+  ['qcow2 by ranges needs no scratch', { format: 'qcow2' }, 'convertRanges', false],
+  ['vmdk by ranges without a validator needs no scratch', { format: 'vmdk', source: unpinned }, 'convertRanges', false],
+  ['compressed qcow2 is staged', { format: 'qcow2', encodings: ['gzip'] }, 'convertStaged', true],
+  ['qcow2 from a forward source is staged', { format: 'qcow2', source: forward }, 'convertStaged', true],
+  [
+    'an archive is unpacked, whatever is inside',
+    { contentType: 'archive', encodings: ['zstd'] },
+    'unpackArchive',
+    false,
+  ],
+]
+
+describe('route plan', () => {
+  for (const [name, input, route, needsScratch] of cases) {
+    it(name, () => {
+      const plan = planImport({ contentType: 'kubevirt', source: ranged, encodings: [], format: 'raw', ...input })
+      assert.deepEqual([plan.route, plan.needsScratch], [route, needsScratch])
+      assert.notEqual(plan.why, '')
+    })
+  }
+})
