@@ -1,0 +1,232 @@
+/**
+ * Keys of annotations, labels and finalizers (contract/datavolume.md §9, §6.4, §10; contract/import.md §2). What a
+ * restart needs is written in these annotations and nowhere else.
+ */
+
+const prefix = 'cdi.kubevirt.io'
+const storage = `${prefix}/storage` as const
+
+export const annotations = {
+  /** Presence, any value: do not wait for a first consumer. On DataVolume, T, P. */
+  bindImmediate: `${storage}.bind.immediate.requested`,
+  /** `true` or `false`: through a populator or directly. On DataVolume and T. */
+  usePopulator: `${storage}.usePopulator`,
+  /** Name of the DataVolume for which a claim holds its data already. */
+  populatedFor: `${storage}.populatedFor`,
+  /** Presence on a DataVolume: never make T. */
+  prePopulated: `${storage}.prePopulated`,
+  /** Presence on a DataVolume: a volume may lie ready for it. */
+  checkStaticVolume: `${storage}.checkStaticVolume`,
+  /** JSON array of volume names that T may be bound to. */
+  persistentVolumeList: `${storage}.persistentVolumeList`,
+  allowClaimAdoption: `${prefix}/allowClaimAdoption`,
+  /** UID of the DataVolume that T was made for. */
+  createdForDataVolume: `${prefix}/createdForDataVolume`,
+  /** `true`: somebody else fills the claim. */
+  externalPopulation: `${prefix}/externalPopulation`,
+  /** `kubevirt` or `archive`. */
+  contentType: `${storage}.contentType`,
+  uploadTarget: `${storage}.upload.target`,
+
+  importSource: `${storage}.import.source`,
+  importEndpoint: `${storage}.import.endpoint`,
+  importSecretName: `${storage}.import.secretName`,
+  importCertConfigMap: `${storage}.import.certConfigMap`,
+  importChecksum: `${storage}.import.checksum`,
+  importInsecureSkipVerify: `${storage}.import.insecureSkipVerify`,
+  importDiskId: `${storage}.import.diskId`,
+  importUuid: `${storage}.import.uuid`,
+  importBackingFile: `${storage}.import.backingFile`,
+  importVddkThumbprint: `${storage}.import.vddk.thumbprint`,
+  importRegistryMethod: `${storage}.import.registryImportMethod`,
+  importRegistryImageStream: `${storage}.import.registryImageStream`,
+  importRegistryArchitecture: `${storage}.import.registryImageArchitecture`,
+  /** Name of the worker, written before the pod is made; it wins over the computed name. */
+  importPodName: `${storage}.import.importPodName`,
+  uploadPodName: `${storage}.uploadPodName`,
+  /** `true`: start again with a scratch volume; `false`: has been done. */
+  requiresScratch: `${storage}.import.requiresScratch`,
+  /** `true`: start again with direct I/O. */
+  requiresDirectIo: `${storage}.import.requiresDirectIo`,
+  /** `true`: never try again. */
+  fatalError: `${storage}.import.fatalError`,
+
+  podPhase: `${storage}.pod.phase`,
+  podReady: `${storage}.pod.ready`,
+  podRestarts: `${storage}.pod.restarts`,
+  podSchedulable: `${storage}.pod.schedulable`,
+  /** `true`: keep finished workers. */
+  podRetainAfterCompletion: `${storage}.pod.retainAfterCompletion`,
+  podPriorityClassName: `${storage}.pod.priorityclassname`,
+  podServiceAccountName: `${storage}.pod.serviceAccountName`,
+  podVddkInitImageUrl: `${storage}.pod.vddk.initimageurl`,
+  podVddkExtraArgs: `${storage}.pod.vddk.extraargs`,
+  podVddkVersion: `${storage}.pod.vddk.version`,
+  podVddkHost: `${storage}.pod.vddk.host`,
+
+  conditionRunning: `${storage}.condition.running`,
+  conditionRunningMessage: `${storage}.condition.running.message`,
+  conditionRunningReason: `${storage}.condition.running.reason`,
+  conditionBound: `${storage}.condition.bound`,
+  conditionBoundMessage: `${storage}.condition.bound.message`,
+  conditionBoundReason: `${storage}.condition.bound.reason`,
+  conditionSourceRunning: `${storage}.condition.source.running`,
+  conditionSourceRunningMessage: `${storage}.condition.source.running.message`,
+  conditionSourceRunningReason: `${storage}.condition.source.running.reason`,
+
+  preallocationRequested: `${storage}.preallocation.requested`,
+  /** `true` once it has been applied; never for archives. */
+  preallocation: `${storage}.preallocation`,
+
+  /** On P: kind of the source resource. */
+  populatorKind: `${storage}.populator.kind`,
+  /** On T: name of P. */
+  populatorPvcPrime: `${storage}.populator.pvcPrime`,
+  /** On T: progress text that the DataVolume copies. */
+  populatorProgress: `${storage}.populator.progress`,
+
+  checkpointCurrent: `${storage}.checkpoint.current`,
+  checkpointPrevious: `${storage}.checkpoint.previous`,
+  checkpointFinal: `${storage}.checkpoint.final`,
+  checkpointDone: `${storage}.checkpoint.done`,
+  checkpointPodId: `${storage}.checkpoint.pod.id`,
+
+  createdByController: `${storage}.createdByController`,
+  deleteAfterCompletion: `${storage}.deleteAfterCompletion`,
+
+  /** On a StorageProfile: smallest claim that the storage takes, as a quantity. */
+  minimumSupportedPvcSize: `${prefix}/minimumSupportedPvcSize`,
+  useReadWriteOnceForDataImportCron: `${prefix}/useReadWriteOnceForDataImportCron`,
+  snapshotClassForDataImportCron: `${prefix}/snapshotClassForDataImportCron`,
+  /** On a StorageClass: clone strategy. */
+  cloneStrategy: `${prefix}/clone-strategy`,
+
+  networks: 'k8s.v1.cni.cncf.io/networks',
+  defaultNetwork: 'v1.multus-cni.io/default-network',
+  istioInject: 'sidecar.istio.io/inject',
+  linkerdInject: 'linkerd.io/inject',
+
+  selectedNode: 'volume.kubernetes.io/selected-node',
+  storageProvisioner: 'volume.kubernetes.io/storage-provisioner',
+  migratedTo: 'pv.kubernetes.io/migrated-to',
+  defaultStorageClass: 'storageclass.kubernetes.io/is-default-class',
+  defaultVirtStorageClass: 'storageclass.kubevirt.io/is-default-virt-class',
+  defaultSnapshotClass: 'snapshot.storage.kubernetes.io/is-default-class',
+} as const
+
+export type Annotation = (typeof annotations)[keyof typeof annotations]
+
+/** Annotation of the n-th header line (n from 0) of an http source. */
+export function extraHeaderAnnotation(index: number): string {
+  return `${storage}.import.extraHeaders.${index}`
+}
+
+/** Annotation that names the n-th Secret (n from 0) whose values are header lines of an http source. */
+export function secretExtraHeaderAnnotation(index: number): string {
+  return `${storage}.import.secretExtraHeaders.${index}`
+}
+
+/** Annotation with the UID of the pod that copied a checkpoint. */
+export function checkpointCopiedAnnotation(checkpoint: string): string {
+  return `${storage}.checkpoint.copied.${checkpoint}`
+}
+
+/** The annotations that go on from T to P to pods, and from a bare claim to pods (contract/datavolume.md §9). */
+export const passThroughAnnotations = [
+  annotations.networks,
+  annotations.defaultNetwork,
+  annotations.istioInject,
+  annotations.linkerdInject,
+  annotations.podPriorityClassName,
+  annotations.podServiceAccountName,
+] as const
+
+/** What P and pods get when their claim says nothing else: meshes would keep a worker from ever ending. */
+export const defaultPassThrough = {
+  [annotations.istioInject]: 'false',
+  [annotations.linkerdInject]: 'disabled',
+} as const
+
+/** Mirrored from P to T, and removed from T when P lacks them (contract/datavolume.md §8.7). */
+export const mirroredAnnotations = [
+  annotations.podPhase,
+  annotations.podReady,
+  annotations.podRestarts,
+  annotations.podSchedulable,
+  annotations.preallocation,
+  annotations.preallocationRequested,
+  annotations.checkpointCurrent,
+  annotations.checkpointDone,
+  annotations.conditionRunning,
+  annotations.conditionRunningMessage,
+  annotations.conditionRunningReason,
+  annotations.fatalError,
+] as const
+
+export const labels = {
+  app: 'app',
+  /** Which component an object belongs to, e.g. `importer`. */
+  component: prefix,
+  prometheus: `prometheus.${prefix}`,
+  managedBy: 'app.kubernetes.io/managed-by',
+  recommendedComponent: 'app.kubernetes.io/component',
+  partOf: 'app.kubernetes.io/part-of',
+  version: 'app.kubernetes.io/version',
+  /** `true` on a claim: the webhook renders it. */
+  applyStorageProfile: `${prefix}/applyStorageProfile`,
+  fillingUpAlert: 'alerts.k8s.io/KubePersistentVolumeFillingUp',
+  veleroExclude: 'velero.io/exclude-from-backup',
+  uploadTarget: `${prefix}/uploadTarget`,
+} as const
+
+export const labelValues = {
+  app: 'containerized-data-importer',
+  importer: 'importer',
+  uploadServer: 'cdi-upload-server',
+  cloneSource: 'cdi-clone-source',
+  managedByController: 'cdi-controller',
+  storageComponent: 'storage',
+} as const
+
+/** What the installer said about itself; empty values are left out of labels. */
+export interface InstallerLabels {
+  readonly partOf?: string | undefined
+  readonly version?: string | undefined
+}
+
+/** Labels of everything that the controller makes: `app` and the recommended labels, with the installer's own. */
+export function recommendedLabels({ partOf, version }: InstallerLabels = {}): Record<string, string> {
+  return {
+    [labels.app]: labelValues.app,
+    [labels.recommendedComponent]: labelValues.storageComponent,
+    [labels.managedBy]: labelValues.managedByController,
+    ...(partOf ? { [labels.partOf]: partOf } : {}),
+    ...(version ? { [labels.version]: version } : {}),
+  }
+}
+
+/** The labels that find an importer pod of any claim. */
+export const importerPodSelector = {
+  [labels.app]: labelValues.app,
+  [labels.component]: labelValues.importer,
+} as const
+
+/** Labels that travel from P to T and from a source to a DataVolume: those of the kubevirt.io domains only. */
+const kubevirtLabel = /^([\w.]+\.kubevirt.io|kubevirt.io)\/[\w.-]+$/
+
+/** Whether a label may be copied along with a volume (contract/datavolume.md §8.8). */
+export function isKubevirtLabel(key: string): boolean {
+  return kubevirtLabel.test(key)
+}
+
+/** The labels that tell the instance type and preference of a disk; they end up on the DataVolume. */
+export const instanceTypeLabels = [
+  'instancetype.kubevirt.io/default-instancetype',
+  'instancetype.kubevirt.io/default-instancetype-kind',
+  'instancetype.kubevirt.io/default-preference',
+  'instancetype.kubevirt.io/default-preference-kind',
+] as const
+
+export const finalizers = {
+  importImageStream: `${prefix}/importImageStream`,
+} as const
