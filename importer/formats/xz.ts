@@ -1,0 +1,46 @@
+/**
+ * xz (https://tukaani.org/xz/xz-file-format.txt): streams one after the other, padded with zeros. Two implementations
+ * behind one interface: the `xz` program where there is one (it decodes blocks in parallel), else lzma-native.
+ */
+import type { Sink } from '../sources/source.ts'
+import type { Decoder, Decoding } from './decoder.ts'
+import { findXzProgram, xzChildDecoder } from './xz-child.ts'
+import { xzNativeDecoder } from './xz-native.ts'
+
+/** Chooses by what is installed, when the first byte comes. */
+export const xzDecoder: Decoder = {
+  encoding: 'xz',
+  name: 'xz program or lzma-native',
+  start: (sink, signal) => new ChosenXz(sink, signal),
+}
+
+class ChosenXz implements Decoding {
+  readonly #sink: Sink
+  readonly #signal: AbortSignal
+  #chosen: Decoding | undefined
+
+  constructor(sink: Sink, signal: AbortSignal) {
+    this.#sink = sink
+    this.#signal = signal
+  }
+
+  async write(chunk: Buffer): Promise<void> {
+    await (await this.#choose()).write(chunk)
+  }
+
+  async end(): Promise<void> {
+    await (await this.#choose()).end()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#chosen?.[Symbol.asyncDispose]()
+  }
+
+  async #choose(): Promise<Decoding> {
+    if (this.#chosen) return this.#chosen
+    this.#signal.throwIfAborted()
+    const decoder = (await findXzProgram(this.#signal)) ? xzChildDecoder() : xzNativeDecoder
+    this.#chosen = decoder.start(this.#sink, this.#signal)
+    return this.#chosen
+  }
+}
