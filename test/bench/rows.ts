@@ -14,9 +14,24 @@ const nbdkit = (format: string): string =>
 
 export const rows: readonly Row[] = [
   { name: 'raw', file: 'disk.raw', pipe: 'curl -s "$URL" | dd of="$OUT" bs=1M conv=sparse', target: 0.45 },
-  { name: 'raw.gz', file: 'disk.raw.gz', pipe: 'curl -s "$URL" | gunzip | dd of="$OUT" bs=1M conv=sparse', target: 0.15 },
-  { name: 'raw.xz, blocks', file: 'disk.raw.xz', pipe: 'curl -s "$URL" | xz -dc -T2 | dd of="$OUT" bs=1M conv=sparse', target: 0.9 },
-  { name: 'raw.zst', file: 'disk.raw.zst', pipe: 'curl -s "$URL" | zstd -dc | dd of="$OUT" bs=1M conv=sparse', target: 0.8 },
+  {
+    name: 'raw.gz',
+    file: 'disk.raw.gz',
+    pipe: 'curl -s "$URL" | gunzip | dd of="$OUT" bs=1M conv=sparse',
+    target: 0.15,
+  },
+  {
+    name: 'raw.xz, blocks',
+    file: 'disk.raw.xz',
+    pipe: 'curl -s "$URL" | xz -dc -T2 | dd of="$OUT" bs=1M conv=sparse',
+    target: 0.9,
+  },
+  {
+    name: 'raw.zst',
+    file: 'disk.raw.zst',
+    pipe: 'curl -s "$URL" | zstd -dc | dd of="$OUT" bs=1M conv=sparse',
+    target: 0.8,
+  },
   { name: 'qcow2, zlib', file: 'zlib.qcow2', pipe: nbdkit('qcow2'), target: 1 },
   { name: 'qcow2, plain', file: 'plain.qcow2', pipe: nbdkit('qcow2'), target: 1 },
   { name: 'vmdk, stream', file: 'stream.vmdk', pipe: nbdkit('vmdk'), target: 0.6 },

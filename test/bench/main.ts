@@ -1,0 +1,132 @@
+/**
+ * `npm run bench [-- ROW …] [--runs N] [--json FILE]`: ours beside the pipes that people would use otherwise, in one run,
+ * turn by turn. Prints a table and, with --json, writes everything measured. Fails if a result differs from the source.
+ */
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parseArgs, promisify } from 'node:util'
+import { machineFacts } from './machine.ts'
+import { measure, median } from './measure.ts'
+import type { Measurement } from './measure.ts'
+import { rows, slowLink, slowRows } from './rows.ts'
+import type { Row } from './rows.ts'
+import { startNginx } from '../fixtures/nginx.ts'
+import { slowed } from './slow-link.ts'
+
+const execute = promisify(execFile)
+const { values, positionals } = parseArgs({
+  options: {
+    runs: { type: 'string', default: '3' },
+    json: { type: 'string' },
+    images: { type: 'string' },
+    cdi: { type: 'string' },
+  },
+  allowPositionals: true,
+})
+const images = values.images ?? fail('--images DIR is missing: use npm run bench')
+const cdi = values.cdi ?? fail('--cdi COMMAND is missing: use npm run bench')
+const runs = Number(values.runs)
+const wanted = (name: string): boolean => positionals.length === 0 || positionals.some((word) => name.includes(word))
+
+interface RowResult {
+  readonly name: string
+  readonly ratio: number
+  readonly target: number
+  readonly ours: readonly Measurement[]
+  readonly theirs: readonly Measurement[]
+}
+
+const work = await mkdtemp(join(images, '..', 'bench-run-'))
+try {
+  await using server = await startNginx({ root: images })
+  const results: RowResult[] = []
+  for (const row of rows.filter(({ name }) => wanted(name))) results.push(await benchRow(row, server.port))
+  const slow = await benchSlow(server.port)
+  const machine = await machineFacts()
+  print(results, slow, machine)
+  if (values.json) await writeFile(values.json, JSON.stringify({ machine, runs, rows: results, slow }, undefined, 2))
+} finally {
+  await rm(work, { recursive: true })
+}
+
+/** Ours and theirs in turn, after everything dirty was written back; the first result of each is compared with the disk. */
+async function benchRow(row: Row, port: number): Promise<RowResult> {
+  const url = `http://127.0.0.1:${port}/${row.file}`
+  const ours: Measurement[] = []
+  const theirs: Measurement[] = []
+  for (let run = 0; run < runs; run += 1) {
+    process.stderr.write(`bench: ${row.name}, run ${run + 1} of ${runs}\n`)
+    theirs.push(await once(`URL=${url} OUT=${work}/out TMP=${work}/tmp; export URL OUT TMP; ${row.pipe}`, run === 0))
+    ours.push(await once(`${cdi} import ${url} ${work}/out --scratch ${work}`, run === 0))
+  }
+  const ratio = median(ours.map(({ seconds }) => seconds)) / median(theirs.map(({ seconds }) => seconds))
+  return { name: row.name, ratio, target: row.target, ours, theirs }
+}
+
+async function once(command: string, compare: boolean): Promise<Measurement> {
+  await rm(join(work, 'out'), { force: true })
+  await execute('sync')
+  const measurement = await measure(command)
+  if (compare) await execute('cmp', [join(work, 'out'), join(images, 'disk.raw')])
+  await rm(join(work, 'out'), { force: true })
+  return measurement
+}
+
+interface SlowResult {
+  readonly name: string
+  /** Wall time over the time that the bytes which crossed the link take on four connections. */
+  readonly ratio: number
+  readonly seconds: number
+  readonly linkBytes: number
+}
+
+async function benchSlow(port: number): Promise<SlowResult[]> {
+  const results: SlowResult[] = []
+  for (const row of slowRows.filter(({ name }) => wanted(`slow ${name}`))) {
+    process.stderr.write(`bench: ${row.name} over a slow link\n`)
+    await using link = await slowed({ port, ...slowLink })
+    const { seconds } = await once(`${cdi} import http://127.0.0.1:${link.port}/${row.file} ${work}/out`, true)
+    const linkBytes = await link.sentBytes()
+    const ideal = linkBytes / (slowLink.connectionBytesPerSecond * slowLink.connections)
+    results.push({ name: row.name, ratio: seconds / ideal, seconds, linkBytes })
+  }
+  return results
+}
+
+function print(
+  results: readonly RowResult[],
+  slow: readonly SlowResult[],
+  machine: Readonly<Record<string, string>>,
+): void {
+  const seconds = (list: readonly Measurement[]): string => median(list.map((one) => one.seconds)).toFixed(2)
+  const peak = (list: readonly Measurement[]): string =>
+    `${Math.round(Math.max(...list.map((one) => one.peakBytes)) / 1024 ** 2)}`
+  console.log(
+    '| source | pipe s | ours s | ratio | target | | ours peak MiB | pipe peak MiB |\n|---|---|---|---|---|---|---|---|',
+  )
+  for (const row of results) {
+    const met = row.ratio <= row.target ? 'met' : 'MISSED'
+    console.log(
+      `| ${row.name} | ${seconds(row.theirs)} | ${seconds(row.ours)} | ${row.ratio.toFixed(2)} | ${row.target.toFixed(2)} | ${met} | ${peak(row.ours)} | ${peak(row.theirs)} |`,
+    )
+  }
+  if (slow.length > 0) {
+    console.log('\n| over a slow link | MiB moved | s | over ideal | at most |\n|---|---|---|---|---|')
+    for (const row of slow) {
+      console.log(
+        `| ${row.name} | ${Math.round(row.linkBytes / 1024 ** 2)} | ${row.seconds.toFixed(2)} | ${row.ratio.toFixed(2)} | ${slowLink.tolerance} |`,
+      )
+    }
+  }
+  console.log(
+    `\n${Object.entries(machine)
+      .map(([key, value]) => `${key}: ${value}`)
+      .join('; ')}`,
+  )
+}
+
+function fail(message: string): never {
+  console.error(message)
+  process.exit(2)
+}
