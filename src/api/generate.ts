@@ -115,7 +115,7 @@ function bareTypeOf(schema: Schema, name: string, interfaces: string[]): string 
     case undefined:
       return 'unknown'
     default:
-      throw new Error(`no type for a schema of type ${schema.type}`)
+      throw new Error(`unknown type of schema: ${String(schema.type satisfies never)}`)
   }
 }
 
