@@ -64,9 +64,11 @@ export class HttpClient implements AsyncDisposable {
 
   /**
    * Sends a request, following redirects. Resolves with the head of the answer whatever its status; its body must be
-   * read or discarded. Throws CDI_SOURCE_UNREACHABLE, _TLS, _REDIRECT, _INTERRUPTED, _STALLED or the signal's reason.
+   * read or discarded. Throws CDI_SOURCE_UNREACHABLE, _TLS, _REDIRECT, _INTERRUPTED, _STALLED, CDI_ABORTED
+   * once the client is closed, or the signal's reason.
    */
   async send(request: ClientRequest, signal: AbortSignal): Promise<ClientResponse> {
+    if (this.#closed) throw new CdiError('CDI_ABORTED', 'the source was closed')
     const start = this.#pinned ?? this.#options.url
     let { response, url } = await this.#follow(start, request, signal)
     if (goneElsewhere.has(response.status) && start !== this.#options.url) {
