@@ -66,6 +66,8 @@ const firstRange: ByteRange = { offset: 0, length: 256 * 1024 }
 const longestHeadWaitMs = 10_000
 /** Quick tries when opening, for servers that answer only now and then. */
 const openingTries = 4
+/** So long is waited between them if the server asks for it. */
+const longestOpeningPauseMs = 60_000
 
 /**
  * Opens an http(s) URL. Throws CDI_USAGE, CDI_SOURCE_UNREACHABLE, _TLS, _STATUS, _REDIRECT, _INTERRUPTED, _STALLED with
@@ -170,17 +172,19 @@ class Opening {
   async #get(headers: readonly HeaderLine[], signal: AbortSignal): Promise<ClientResponse> {
     const { clock, random, limits } = this.#patience
     for (let tries = 1; ; tries += 1) {
+      let askedMs = 0
       try {
         const response = await this.client.send({ method: 'GET', headers }, this.#requests.signal)
         // 501 and 505 are no accidents.
         const hiccup = response.status === 429 || [500, 502, 503, 504].includes(response.status)
         if (!hiccup || tries === openingTries) return response
+        askedMs = Math.min(parseRetryAfter(response) ?? 0, longestOpeningPauseMs)
         response.discard()
       } catch (error) {
         const hiccup = error instanceof CdiError && error.code === 'CDI_SOURCE_INTERRUPTED'
         if (!hiccup || tries === openingTries) throw error
       }
-      await clock.sleep(limits.firstPauseMs * 2 ** tries * (0.5 + random() / 2), signal)
+      await clock.sleep(Math.max(askedMs, limits.firstPauseMs * 2 ** tries * (0.5 + random() / 2)), signal)
     }
   }
 
