@@ -1,8 +1,8 @@
 /**
  * Where the disk goes: a block device or a regular file. Writes may come in any order and in parallel as long as they do
  * not overlap. Everything not written reads as zero after `finish`: a file by being new, a device by being zeroed for
- * sure (BLKZEROOUT, punch hole, or written zeros; never a mere discard). The number of dirty bytes is bounded: `write`
- * waits for the storage when it has fallen behind.
+ * sure (punch hole without fallback, or written zeros; never a mere discard). The number of dirty bytes is bounded:
+ * `write` waits for the storage when it has fallen behind.
  */
 export interface Target extends AsyncDisposable {
   readonly kind: 'file' | 'block'
@@ -13,9 +13,15 @@ export interface Target extends AsyncDisposable {
   readonly preallocate: boolean
   /**
    * Declares the size of the disk, before the first write. Makes the file that long, or prepares the device so that
-   * what is never written reads as zero. Throws CDI_IMAGE_TOO_LARGE if it does not fit. Called again to grow.
+   * what is never written reads as zero. Throws CDI_IMAGE_TOO_LARGE if it does not fit. Called again to grow; never
+   * shrinks.
+   *
+   * `writer` says who writes. `foreign` (the default): another process, by `path`; what it leaves out reads as zero from
+   * now on, except on a preallocated device, which that process has to overwrite as a whole. `ours`: only
+   * `write` and `zero` below; zeroing may then wait for `finish`, when the gaps are known, and writes may go beyond the
+   * declared size, which grows with them.
    */
-  begin(diskSizeBytes: number, signal: AbortSignal): Promise<void>
+  begin(diskSizeBytes: number, signal: AbortSignal, writer?: Writer): Promise<void>
   /** Writes buffers one after the other at `offset`. Blocks of zeros are found and left out or zeroed. */
   write(offset: number, buffers: readonly Buffer[]): Promise<void>
   /** Makes a range read as zero (allocated when preallocating). */
@@ -30,3 +36,6 @@ export interface Target extends AsyncDisposable {
   /** Gives up: removes a regular file; leaves a device as it is. Safe to call after a failure of anything above. */
   discard(): Promise<void>
 }
+
+/** Who writes to a target: this process through the target, or another one by the path. */
+export type Writer = 'ours' | 'foreign'

@@ -1,0 +1,88 @@
+/**
+ * Reads a source from front to end over several streams at once: the first one's bytes go straight to the sink, the
+ * others' wait in memory until it is their turn. A link that is slow for each connection is then no limit.
+ */
+import type { RangedSource, Sink } from '../sources/source.ts'
+
+/** Read ahead at most so many bytes for each stream. */
+const partBytes = 4 * 1024 * 1024
+
+export interface StreamInOrder {
+  readonly source: RangedSource
+  readonly sink: Sink
+  /** Hears of bytes as they arrive, ahead of the sink. */
+  readonly onBytes: (bytes: number) => void
+  readonly signal: AbortSignal
+}
+
+/** Streams the whole source to the sink. Throws the source's errors, the sink's as they are, or the signal's reason. */
+export async function streamInOrder({ source, sink, onBytes, signal }: StreamInOrder): Promise<void> {
+  // Pieces of a source without a strong validator may be of two versions, so it is read as one.
+  const parallel = source.pinned ? source.parallel : 1
+  const step = parallel === 1 ? source.sizeBytes : partBytes
+  const failed = new AbortController()
+  const either = AbortSignal.any([signal, failed.signal])
+  const ahead: Lane[] = []
+  let next = 0
+  const launch = (): void => {
+    while (next < source.sizeBytes && ahead.length < parallel) {
+      const length = Math.min(step, source.sizeBytes - next)
+      ahead.push(new Lane({ source, offset: next, length, onBytes, signal: either }))
+      next += length
+    }
+  }
+  try {
+    for (launch(); ahead.length > 0; launch()) {
+      await (ahead[0] as Lane).drainTo(sink)
+      ahead.shift()
+    }
+  } finally {
+    failed.abort()
+    await Promise.all(ahead.map((lane) => lane.ended))
+  }
+}
+
+/** One stream and what it brought before its turn. */
+class Lane {
+  readonly ended: Promise<void>
+  readonly #early: Buffer[] = []
+  /** From its turn on. */
+  #sink: Sink | undefined
+  /** While the sink works through what came early; holds the stream back. */
+  #draining: Promise<void> | undefined
+  #fault: { readonly error: unknown } | undefined
+
+  constructor({
+    source,
+    offset,
+    length,
+    onBytes,
+    signal,
+  }: Pick<StreamInOrder, 'source' | 'onBytes' | 'signal'> & { offset: number; length: number }) {
+    const receive: Sink = (chunk) => {
+      onBytes(chunk.length)
+      if (this.#draining === undefined && this.#sink !== undefined) return this.#sink(chunk)
+      this.#early.push(chunk)
+      return this.#draining
+    }
+    this.ended = source.stream({ offset, length }, receive, signal).catch((error: unknown) => {
+      this.#fault ??= { error }
+    })
+  }
+
+  /** Hands everything to the sink, in order. Resolves at the end of the stream. */
+  async drainTo(sink: Sink): Promise<void> {
+    this.#sink = sink
+    if (this.#early.length > 0) {
+      this.#draining = this.#drain(sink)
+      await this.#draining
+    }
+    await this.ended
+    if (this.#fault !== undefined) throw this.#fault.error
+  }
+
+  async #drain(sink: Sink): Promise<void> {
+    for (let chunk = this.#early.shift(); chunk !== undefined; chunk = this.#early.shift()) await sink(chunk)
+    this.#draining = undefined
+  }
+}

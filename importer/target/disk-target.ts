@@ -1,0 +1,264 @@
+/**
+ * What files and devices have in common: an open descriptor, zero detection, the dirty window, and the account of what
+ * was written. A disk is in one of two states after `begin`:
+ *
+ * - *proven*: everything reads as zero unless it is written. Zeros are left out.
+ * - *unproven* (old bytes may be there, or zeros have to be backed by storage): zeros are left out in whole granules,
+ *   and `finish` zeroes exactly the gaps, so that no byte is written twice.
+ */
+import type { FileHandle } from 'node:fs/promises'
+import { CdiError } from '../../src/errors.ts'
+import type { Log } from '../../src/log.ts'
+import { Coverage } from './coverage.ts'
+import { splitRuns, zeroBlockBytes, zeroBuffers } from './data-runs.ts'
+import type { Run } from './data-runs.ts'
+import { DirtyWindow } from './dirty-window.ts'
+import { tooLarge, writeFault } from './faults.ts'
+import { fallocate } from './linux.ts'
+import type { Target, Writer } from './target.ts'
+
+/** Half of what may be dirty at most (docs/targets.md has the measurement). */
+const dirtyWindowBytes = 32 * 1024 * 1024
+/** Zeros are written in pieces of this size. */
+const zeroPieceBytes = 4 * 1024 * 1024
+/** Smaller ranges are not worth a child process to punch them. */
+const leastPunchBytes = 1024 * 1024
+/** Buffers in one system call; Linux takes 1024. */
+const mostVectors = 512
+
+export interface OpenDisk {
+  readonly path: string
+  readonly handle: FileHandle
+  readonly capacityBytes: number
+  readonly preallocate: boolean
+  readonly log: Log
+}
+
+export abstract class DiskTarget implements Target {
+  abstract readonly kind: 'file' | 'block'
+  readonly path: string
+  readonly capacityBytes: number
+  readonly preallocate: boolean
+  protected readonly handle: FileHandle
+  readonly #log: Log
+  readonly #window: DirtyWindow
+  readonly #coverage: Coverage
+  #diskSizeBytes = 0
+  #writer: Writer | undefined
+  #proven = false
+  #closed = false
+
+  constructor({ path, handle, capacityBytes, preallocate, log }: OpenDisk) {
+    this.path = path
+    this.handle = handle
+    this.capacityBytes = capacityBytes
+    this.preallocate = preallocate
+    this.#log = log
+    this.#coverage = new Coverage(capacityBytes)
+    this.#window = new DirtyWindow({ limitBytes: dirtyWindowBytes, flush: () => handle.datasync() })
+  }
+
+  /** Size of the disk so far, in bytes. */
+  protected get diskSizeBytes(): number {
+    return this.#diskSizeBytes
+  }
+
+  /**
+   * Makes [from, to) a part of the disk, cheaply. True if it provably reads as zero now, and is allocated when
+   * preallocating; it holds old bytes or nothing otherwise.
+   */
+  protected abstract prepare(from: number, to: number, signal: AbortSignal): Promise<boolean>
+
+  /** Makes the disk as long as it was written, before it is flushed. */
+  protected abstract complete(proven: boolean, signal: AbortSignal): Promise<void>
+
+  /** Makes the name durable, after the bytes are. */
+  protected abstract syncName(): Promise<void>
+
+  async begin(diskSizeBytes: number, signal: AbortSignal, writer: Writer = 'foreign'): Promise<void> {
+    signal.throwIfAborted()
+    this.#assertFits(diskSizeBytes)
+    const first = this.#writer === undefined
+    this.#writer ??= writer
+    const from = this.#diskSizeBytes
+    if (diskSizeBytes < from || (diskSizeBytes === from && !first)) return
+    await this.#faultsNamed(async () => {
+      const proven = (first || this.#proven) && (await this.prepare(from, diskSizeBytes, signal))
+      this.#diskSizeBytes = diskSizeBytes
+      if (!first && this.#proven && !proven) {
+        // What was proven before is written to be so now, since gaps are looked for in the whole disk.
+        this.#coverage.add(0, from)
+      }
+      this.#proven = proven
+      if (!proven && this.#writer === 'foreign' && !(this.kind === 'block' && this.preallocate)) {
+        await this.#zeroGaps(signal)
+        this.#proven = true
+      }
+    }, signal)
+  }
+
+  async write(offset: number, buffers: readonly Buffer[]): Promise<void> {
+    let length = 0
+    for (const buffer of buffers) length += buffer.length
+    this.#extend(offset + length)
+    const blockBytes = this.#proven ? zeroBlockBytes : this.#coverage.granuleBytes
+    await this.#faultsNamed(async () => {
+      for (const run of splitRuns(offset, buffers, blockBytes)) {
+        if (run.buffers !== undefined) await this.#writeRun(run, run.buffers)
+        else if (this.#mustWriteZeros(run, blockBytes)) await this.#writeZeros(run.offset, run.offset + run.length)
+      }
+    })
+  }
+
+  async zero(offset: number, length: number): Promise<void> {
+    this.#extend(offset + length)
+    const end = offset + length
+    if (this.#writer !== 'foreign' && !this.#coverage.touches(offset, end)) return
+    await this.#faultsNamed(async () => {
+      const from = Math.ceil(offset / zeroBlockBytes) * zeroBlockBytes
+      const to = Math.floor(end / zeroBlockBytes) * zeroBlockBytes
+      const punched =
+        !this.preallocate &&
+        to - from >= leastPunchBytes &&
+        (await fallocate({ path: this.path, mode: 'punch', offset: from, length: to - from }))
+      if (!punched) return this.#writeZeros(offset, end)
+      this.#coverage.add(from, to)
+      await this.#writeZeros(offset, from)
+      await this.#writeZeros(to, end)
+    })
+  }
+
+  async written(bytes: number): Promise<void> {
+    await this.#faultsNamed(() => this.#window.admit(bytes))
+  }
+
+  async finish(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    await this.#faultsNamed(async () => {
+      if (this.#writer === 'ours') {
+        await this.complete(this.#proven, signal)
+        if (!this.#proven) await this.#zeroGaps(signal)
+      }
+      await this.#window.settle()
+      await this.handle.sync()
+      await this.syncName()
+    }, signal)
+    this.#log.debug({ path: this.path }, `Successfully completed fsync(${this.path}) syscall`)
+  }
+
+  async discard(): Promise<void> {
+    await this[Symbol.asyncDispose]()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    // A flush that fails now is of no interest any more, but the descriptor must not be closed under it.
+    await this.#window.settle().catch(() => {})
+    await this.handle.close()
+  }
+
+  #assertFits(diskSizeBytes: number): void {
+    if (diskSizeBytes > this.capacityBytes) {
+      throw tooLarge({ sizeText: String(diskSizeBytes), capacityBytes: this.capacityBytes })
+    }
+  }
+
+  #extend(end: number): void {
+    if (this.#writer === undefined) throw new CdiError('CDI_INTERNAL', 'the target was not begun')
+    if (end <= this.#diskSizeBytes) return
+    this.#assertFits(end)
+    if (this.#writer === 'foreign') throw new CdiError('CDI_INTERNAL', `byte ${end} is beyond the declared disk`)
+    this.#grown(end)
+  }
+
+  /** Of a disk that grows by being written. */
+  #grown(end: number): void {
+    if (this.#proven && this.kind === 'block') {
+      // Old bytes lie beyond what was prepared.
+      this.#coverage.add(0, this.#diskSizeBytes)
+      this.#proven = false
+    }
+    this.#diskSizeBytes = end
+  }
+
+  /** Zeros are left out where nothing was written, if the disk is proven or `finish` will find them as a gap. */
+  #mustWriteZeros({ offset, length }: Run, blockBytes: number): boolean {
+    const wholeBlocks = offset % blockBytes === 0 && length % blockBytes === 0
+    if (!this.#proven && !wholeBlocks) return true
+    return this.#writer === 'foreign' || this.#coverage.touches(offset, offset + length)
+  }
+
+  async #writeRun({ offset, length }: Run, buffers: Buffer[]): Promise<void> {
+    await this.#window.admit(length)
+    this.#account(offset, offset + length)
+    await this.#writeAll(offset, buffers)
+  }
+
+  #account(start: number, end: number): void {
+    if (!this.#proven) {
+      this.#coverage.add(start, end)
+      return
+    }
+    // Only asked whether anything was written nearby: whole granules keep the account small.
+    const { granuleBytes } = this.#coverage
+    const coarseEnd = Math.min(Math.ceil(end / granuleBytes) * granuleBytes, this.#diskSizeBytes)
+    this.#coverage.add(Math.floor(start / granuleBytes) * granuleBytes, coarseEnd)
+  }
+
+  async #writeAll(offset: number, buffers: readonly Buffer[]): Promise<void> {
+    let rest = buffers
+    let at = offset
+    while (rest.length > 0) {
+      const { bytesWritten } = await this.handle.writev(rest.slice(0, mostVectors), at)
+      if (bytesWritten === 0) throw new CdiError('CDI_TARGET_IO', 'unable to write to file: nothing was taken')
+      at += bytesWritten
+      rest = without(rest, bytesWritten)
+    }
+  }
+
+  async #writeZeros(start: number, end: number, signal?: AbortSignal): Promise<void> {
+    for (let at = start; at < end;) {
+      signal?.throwIfAborted()
+      const length = Math.min(zeroPieceBytes, end - at)
+      await this.#writeRun({ offset: at, length }, zeroBuffers(length))
+      at += length
+    }
+  }
+
+  /** The account may change under the walk, but only behind it. */
+  async #zeroGaps(signal: AbortSignal): Promise<void> {
+    let canPunch = !this.preallocate
+    for (const { start, end } of this.#coverage.gaps(this.#diskSizeBytes)) {
+      signal.throwIfAborted()
+      const worthwhile = end - start >= leastPunchBytes
+      if (canPunch && worthwhile) {
+        canPunch = await fallocate({ path: this.path, mode: 'punch', offset: start, length: end - start, signal })
+        if (canPunch) continue
+      }
+      await this.#writeZeros(start, end, signal)
+    }
+  }
+
+  async #faultsNamed<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      signal?.throwIfAborted()
+      throw writeFault(this.path, error)
+    }
+  }
+}
+
+function without(buffers: readonly Buffer[], bytes: number): Buffer[] {
+  let left = bytes
+  let index = 0
+  for (; index < buffers.length; index += 1) {
+    const { length } = buffers[index] as Buffer
+    if (left < length) break
+    left -= length
+  }
+  const rest = buffers.slice(index)
+  if (left > 0) rest[0] = (rest[0] as Buffer).subarray(left)
+  return rest
+}

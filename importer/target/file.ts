@@ -1,0 +1,93 @@
+/** A disk in a regular file: sparse, since what is not written of a new file is a hole; or allocated as a whole. */
+import { constants } from 'node:fs'
+import { open, rm, statfs } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { CdiError } from '../../src/errors.ts'
+import type { Log } from '../../src/log.ts'
+import { DiskTarget } from './disk-target.ts'
+import type { OpenDisk } from './disk-target.ts'
+import { openFault } from './faults.ts'
+import { fallocate } from './linux.ts'
+
+/** For owner and group, as KubeVirt expects it (contract: import §7). */
+const fileMode = 0o660
+
+export interface FileTargetOptions {
+  readonly path: string
+  /** What the file may grow to at most; what is free in the file system if that is less. */
+  readonly capacityBytes?: number
+  readonly preallocate: boolean
+  readonly log: Log
+}
+
+/** Makes a new file, in place of one that an earlier attempt left. Throws CDI_TARGET_INVALID, _FULL or _IO. */
+export async function createFileTarget({
+  path,
+  capacityBytes,
+  preallocate,
+  log,
+}: FileTargetOptions): Promise<FileTarget> {
+  try {
+    // Before measuring: what an earlier attempt took up is ours.
+    await rm(path, { force: true })
+    const { bavail, bsize } = await statfs(dirname(path))
+    const handle = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, fileMode)
+    try {
+      // Whatever the umask says.
+      await handle.chmod(fileMode)
+    } catch (error) {
+      await handle.close()
+      throw error
+    }
+    const free = bavail * bsize
+    return new FileTarget({ path, handle, preallocate, log, capacityBytes: Math.min(free, capacityBytes ?? free) })
+  } catch (error) {
+    throw openFault(path, error)
+  }
+}
+
+export class FileTarget extends DiskTarget {
+  readonly kind = 'file'
+  readonly #log: Log
+
+  constructor(disk: OpenDisk) {
+    super(disk)
+    this.#log = disk.log
+  }
+
+  protected async prepare(from: number, to: number, signal: AbortSignal): Promise<boolean> {
+    if (this.preallocate) {
+      const allocated =
+        to > from && (await fallocate({ path: this.path, mode: 'allocate', offset: from, length: to - from, signal }))
+      if (!allocated) this.#log.debug({ path: this.path }, 'storage is not allocated in advance, zeros are written')
+      return allocated
+    }
+    await this.handle.truncate(to)
+    return true
+  }
+
+  protected async complete(proven: boolean, signal: AbortSignal): Promise<void> {
+    const { size } = await this.handle.stat()
+    if (size < this.diskSizeBytes) await this.handle.truncate(this.diskSizeBytes)
+    if (!proven || !this.preallocate || this.diskSizeBytes === 0) return
+    // The disk may have grown past what was allocated at the beginning.
+    const length = this.diskSizeBytes
+    if (!(await fallocate({ path: this.path, mode: 'allocate', offset: 0, length, signal }))) {
+      throw new CdiError('CDI_TARGET_IO', `unable to allocate storage for ${this.path}`, { details: { length } })
+    }
+  }
+
+  protected async syncName(): Promise<void> {
+    const directory = await open(dirname(this.path), constants.O_RDONLY | constants.O_DIRECTORY)
+    try {
+      await directory.sync()
+    } finally {
+      await directory.close()
+    }
+  }
+
+  override async discard(): Promise<void> {
+    await super.discard()
+    await rm(this.path, { force: true })
+  }
+}
