@@ -235,7 +235,7 @@ function httpRanged(opened: Opened, sizeBytes: number, beginning: Buffer): Range
   return {
     kind: 'ranged',
     name: opened.name,
-    ...contentTypeOf(opened),
+    ...factsOf(opened),
     sizeBytes,
     pinned: validator?.strong === true,
     parallel,
@@ -327,7 +327,7 @@ function httpForward(opened: Opened, first: ClientResponse, sizeBytes: number | 
   return {
     kind: 'forward',
     name: opened.name,
-    ...contentTypeOf(opened),
+    ...factsOf(opened),
     ...(sizeBytes === undefined ? {} : { sizeBytes }),
     peek: (signal) => peekable.peek(signal),
     stream: (sink, signal) => peekable.stream(sink, signal),
@@ -479,8 +479,12 @@ function skipping(bytes: number, sink: Sink): Sink {
   }
 }
 
-function contentTypeOf({ contentType }: Opened): { contentType: string } | Record<string, never> {
-  return contentType === undefined ? {} : { contentType }
+/** What is told about the source besides its bytes; only a validator that shows every change names a version. */
+function factsOf({ contentType, validator }: Opened): { contentType?: string; validator?: string } {
+  return {
+    ...(contentType === undefined ? {} : { contentType }),
+    ...(validator?.strong ? { validator: ifRange(validator) } : {}),
+  }
 }
 
 /**

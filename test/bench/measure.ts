@@ -28,16 +28,16 @@ export async function measure(command: string): Promise<Measurement> {
     child.once('close', resolve)
   })
   let peakBytes = 0
-  let running = true
+  const ended = new AbortController()
   const sampling = (async () => {
-    while (running) {
+    while (!ended.signal.aborted) {
       await new Promise((resolve) => setTimeout(resolve, sampleMs))
-      if (running && child.pid) peakBytes = Math.max(peakBytes, await treeBytes(child.pid))
+      if (!ended.signal.aborted && child.pid) peakBytes = Math.max(peakBytes, await treeBytes(child.pid))
     }
   })()
   const code = await exit
   const seconds = (performance.now() - started) / 1000
-  running = false
+  ended.abort()
   await sampling
   if (code !== 0) throw new Error(`exit ${code}: ${command}\n${output}`)
   return { seconds, peakBytes }

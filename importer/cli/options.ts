@@ -1,0 +1,169 @@
+/** The command line of `cdi import` and `cdi inspect`, parsed once into a request. */
+import { readFile } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { CdiError } from '../../src/errors.ts'
+import { parseQuantity } from '../../src/quantity.ts'
+import type { DiskFormat } from '../formats/detect.ts'
+import type { ImportRequest, SourceRequest } from '../request.ts'
+import { parseChecksum } from '../sources/checksum.ts'
+
+export const importUsage = `usage: cdi import SOURCE TARGET [options]
+
+  SOURCE   http(s) URL, a file, or - for standard input
+  TARGET   a block device, a file to be made, or for archives a directory
+
+  --size N                grow the disk to N (bytes, or 10Gi, 500M …); also the most it may have
+  --format F              take the source as raw, qcow2, vmdk, vdi, vhd or vhdx instead of looking
+  --checksum ALG:HEX      md5, sha1, sha256 or sha512 of the downloaded bytes
+  --content-type T        kubevirt (a disk, the default) or archive (tar, unpacked into TARGET)
+  --secret-file FILE      user name and password, one a line
+  --ca-file FILE          trust these certificates (PEM) too; may be repeated
+  --header 'Name: value'  send this header too; may be repeated
+  --header-file FILE      headers to send, one a line, never shown
+  --insecure-skip-verify  do not verify the server's certificate
+  --preallocate           back every byte of the target by storage
+  --scratch DIR           where images may be staged that cannot be converted as they arrive
+  --verbose               log every step to standard error
+  --json                  print one JSON object a line instead of a progress bar
+`
+
+export const inspectUsage = `usage: cdi inspect SOURCE [options]
+
+Shows format, encodings, virtual size and the route an import would take. SOURCE and the options
+--format --content-type --secret-file --ca-file --header --header-file --insecure-skip-verify
+--verbose --json are those of 'cdi import'.
+`
+
+const diskFormats = ['raw', 'qcow2', 'vmdk', 'vdi', 'vhd', 'vhdx'] as const satisfies readonly DiskFormat[]
+
+export interface CliInput {
+  readonly request: ImportRequest
+  readonly json: boolean
+  readonly verbose: boolean
+}
+
+const flags = {
+  size: { type: 'string' },
+  format: { type: 'string' },
+  checksum: { type: 'string' },
+  'content-type': { type: 'string', default: 'kubevirt' },
+  'secret-file': { type: 'string' },
+  'ca-file': { type: 'string', multiple: true, default: [] as string[] },
+  header: { type: 'string', multiple: true, default: [] as string[] },
+  'header-file': { type: 'string', multiple: true, default: [] as string[] },
+  'insecure-skip-verify': { type: 'boolean', default: false },
+  preallocate: { type: 'boolean', default: false },
+  scratch: { type: 'string' },
+  verbose: { type: 'boolean', default: false },
+  json: { type: 'boolean', default: false },
+  help: { type: 'boolean', default: false },
+} as const
+
+type Flags = ReturnType<typeof parse>['values']
+
+/** Parses arguments and reads the files that they name. `'help'` if help was asked for; throws CDI_USAGE otherwise. */
+export async function parseCli(
+  args: readonly string[],
+  command: 'import' | 'inspect',
+  environment: Readonly<Record<string, string | undefined>>,
+): Promise<CliInput | 'help'> {
+  const { values, positionals } = parse(args)
+  if (values.help) return 'help'
+  const wanted = command === 'import' ? 2 : 1
+  if (positionals.length !== wanted) {
+    throw new CdiError(
+      'CDI_USAGE',
+      `expected ${wanted === 2 ? 'SOURCE and TARGET' : 'SOURCE'}, got ${positionals.length} arguments`,
+    )
+  }
+  const [source = '', target = ''] = positionals
+  const contentType = oneOf('--content-type', values['content-type'], ['kubevirt', 'archive'] as const)
+  const format = values.format === undefined ? undefined : oneOf('--format', values.format, diskFormats)
+  return {
+    json: values.json,
+    verbose: values.verbose,
+    request: {
+      source: await sourceOf(source, values, environment),
+      contentType,
+      targetPath: resolve(target),
+      filesystemOverhead: '0',
+      resize: values.size !== undefined,
+      preallocate: values.preallocate,
+      directIo: false,
+      scratchDirectory: values.scratch ?? dirname(resolve(target)),
+      ...(values.size === undefined ? {} : { requestedBytes: sizeBytes(values.size) }),
+      ...(values.checksum === undefined ? {} : { checksum: parseChecksum(values.checksum) }),
+      ...(format === undefined ? {} : { format }),
+    },
+  }
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({ args: [...args], options: flags, allowPositionals: true })
+  } catch (cause) {
+    throw new CdiError('CDI_USAGE', cause instanceof Error ? cause.message : String(cause), { cause })
+  }
+}
+
+async function sourceOf(
+  source: string,
+  values: Flags,
+  environment: Readonly<Record<string, string | undefined>>,
+): Promise<SourceRequest> {
+  if (source === '-') return { type: 'stdin' }
+  if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(source)) return { type: 'file', path: resolve(source) }
+  const ca = await Promise.all(values['ca-file'].map((path) => readText('--ca-file', path)))
+  const secretHeaders = (
+    await Promise.all(values['header-file'].map((path) => readText('--header-file', path)))
+  ).flatMap(lines)
+  const variable = (name: string): string => environment[name] ?? environment[name.toUpperCase()] ?? ''
+  return {
+    type: 'http',
+    url: source,
+    headers: values.header,
+    secretHeaders,
+    ca,
+    insecureSkipVerify: values['insecure-skip-verify'],
+    proxy: {
+      httpProxy: variable('http_proxy'),
+      httpsProxy: variable('https_proxy'),
+      noProxy: variable('no_proxy'),
+    },
+    ...(values['secret-file'] === undefined ? {} : { credentials: await readCredentials(values['secret-file']) }),
+  }
+}
+
+async function readCredentials(path: string): Promise<{ user: string; password: string }> {
+  const [user, password] = lines(await readText('--secret-file', path))
+  if (!user || !password)
+    throw new CdiError('CDI_USAGE', `--secret-file ${path} must hold user name and password, one a line`)
+  return { user, password }
+}
+
+async function readText(flag: string, path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (cause) {
+    throw new CdiError('CDI_USAGE', `${flag} ${path} cannot be read`, { cause })
+  }
+}
+
+function lines(text: string): string[] {
+  return text.split(/\r?\n/).filter((line) => line !== '')
+}
+
+function sizeBytes(text: string): number {
+  try {
+    return parseQuantity(text)
+  } catch (cause) {
+    throw new CdiError('CDI_USAGE', `--size ${text} is no size; write bytes or a quantity such as 10Gi`, { cause })
+  }
+}
+
+function oneOf<T extends string>(flag: string, value: string, allowed: readonly T[]): T {
+  const found = allowed.find((candidate) => candidate === value)
+  if (!found) throw new CdiError('CDI_USAGE', `${flag} ${value}: use one of ${allowed.join(', ')}`)
+  return found
+}

@@ -1,0 +1,60 @@
+/**
+ * The importer as a pod: environment → import → termination message and exit code. PID 1 of its container, so it handles
+ * SIGTERM itself: the transfer is stopped and what was written is taken back.
+ */
+import { workerPaths } from '../src/api/podenv.ts'
+import { CdiError, toCdiError } from '../src/errors.ts'
+import { createLog } from '../src/log.ts'
+import type { Log } from '../src/log.ts'
+import { loadWorkerConfig } from './config.ts'
+import { openJournal } from './journal.ts'
+import { serveWorkerMetrics } from './metrics-server.ts'
+import { Progress } from './progress.ts'
+import { runImport } from './run.ts'
+import { failure, success, writeTermination } from './termination.ts'
+import type { Termination } from './termination.ts'
+
+const metricsPort = 8443
+
+/** Runs the worker of this pod and ends the process. `args` may hold `-v=N`. */
+export async function main(args: readonly string[]): Promise<void> {
+  const verbosity = Number(args.find((arg) => arg.startsWith('-v='))?.slice('-v='.length) ?? 1)
+  const log = createLog({ name: 'cdi-importer', verbosity, fd: 2 })
+  const stop = new AbortController()
+  for (const name of ['SIGTERM', 'SIGINT'] as const) {
+    process.once(name, () => stop.abort(new CdiError('CDI_ABORTED', `stopped by ${name}`)))
+  }
+  const termination = await work({ log, signal: stop.signal })
+  await writeTermination(workerPaths.terminationLog, termination)
+  process.exit(termination.exitCode)
+}
+
+async function work({ log, signal }: { log: Log; signal: AbortSignal }): Promise<Termination> {
+  const progress = new Progress()
+  let metrics: AsyncDisposable | undefined
+  try {
+    const { request, ownerUid } = await loadWorkerConfig(process.env)
+    // Not waited for: the transfer need not stand still while a certificate is made.
+    const serving = (async () => {
+      try {
+        metrics = await serveWorkerMetrics({ progress, ownerUid, port: metricsPort })
+      } catch (err) {
+        log.warn({ err }, 'no metrics: the controller will show no progress')
+      }
+    })()
+    const journal = openJournal(workerPaths.journalDirectory)
+    const result = await runImport({ log, progress, journal, stdin: process.stdin }, request, signal)
+    await serving
+    log.info({ ...result }, 'Import Complete')
+    return success({ blank: request.source.type === 'blank', preallocationApplied: result.preallocationApplied })
+  } catch (thrown) {
+    const error = toCdiError(signal.aborted && signal.reason instanceof CdiError ? signal.reason : thrown)
+    log.error(
+      { err: error, code: error.code, kind: error.kind, remedy: error.remedy, details: error.details },
+      error.message,
+    )
+    return failure(error)
+  } finally {
+    await metrics?.[Symbol.asyncDispose]()
+  }
+}

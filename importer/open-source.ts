@@ -1,0 +1,28 @@
+/** Opens what a request names. A new kind of source is one line here and one file in sources/. */
+import type { Readable } from 'node:stream'
+import { CdiError } from '../src/errors.ts'
+import type { Log } from '../src/log.ts'
+import type { SourceRequest } from './request.ts'
+import { openFile } from './sources/file.ts'
+import { openHttp } from './sources/http.ts'
+import type { Source } from './sources/source.ts'
+import { openStream } from './sources/stdin.ts'
+
+/** Resolves with a connected source; throws the source's CdiError. */
+export async function openSource(
+  { request, stdin, log }: { request: SourceRequest; stdin: Readable; log: Log },
+  signal: AbortSignal,
+): Promise<Source> {
+  switch (request.type) {
+    case 'http':
+      return openHttp({ ...request, log }, signal)
+    case 'file':
+      return openFile({ path: request.path })
+    case 'stdin':
+      return openStream({ stream: stdin, name: 'standard input' })
+    case 'blank':
+      throw new CdiError('CDI_INTERNAL', 'a blank disk has no source')
+    default:
+      return request satisfies never
+  }
+}

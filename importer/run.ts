@@ -1,0 +1,340 @@
+/**
+ * One import from beginning to end, in named phases (docs/design/0001-data-mover.md): connect, inspect, plan, transfer,
+ * resize, finish. Pods and the command line both run this. It either resolves with a complete, verified, fsynced target
+ * or throws a CdiError whose message starts with the step that failed, and then leaves no partial file.
+ */
+import type { Readable } from 'node:stream'
+import { CdiError, prefixError, toCdiError } from '../src/errors.ts'
+import type { Log } from '../src/log.ts'
+import { safeUrl } from '../src/log.ts'
+import { usableBytes } from '../src/quantity.ts'
+import { assertFits } from './image/inspect.ts'
+import type { Journal, SourceVersion } from './journal.ts'
+import { openSource } from './open-source.ts'
+import type { Route } from './plan.ts'
+import type { Progress } from './progress.ts'
+import type { ImportRequest } from './request.ts'
+import { convertRanges } from './routes/convert-ranges.ts'
+import { convertStaged } from './routes/convert-staged.ts'
+import { copyRanges } from './routes/copy-ranges.ts'
+import { copyStream } from './routes/copy-stream.ts'
+import { createBlank } from './routes/create-blank.ts'
+import { growFile } from './routes/resize.ts'
+import { discardDirectory, unpackArchive } from './routes/unpack-archive.ts'
+import { Digest } from './sources/checksum.ts'
+import type { Source } from './sources/source.ts'
+import { surveySource } from './survey.ts'
+import type { Survey } from './survey.ts'
+import { openTarget } from './target/open-target.ts'
+import type { Target } from './target/target.ts'
+
+const step = {
+  inspect: 'Unable to process data: Unable to obtain information about data source',
+  directory: 'Unable to process data: Unable to transfer source data to target directory',
+  file: 'Unable to process data: Unable to transfer source data to target file',
+  convert: 'Unable to process data: Unable to convert source data to target format',
+  resize: 'Unable to process data: Unable to resize disk image to requested size',
+  blank: 'Unable to create blank image',
+} as const
+
+export interface ImportDeps {
+  readonly log: Log
+  readonly progress: Progress
+  readonly journal: Journal
+  readonly stdin: Readable
+}
+
+export interface ImportResult {
+  readonly route: Route | 'createBlank'
+  readonly why: string
+  readonly format?: string
+  readonly encodings: readonly string[]
+  /** Size of the disk in the target, in bytes; absent for archives. */
+  readonly diskSizeBytes?: number
+  /** Every byte of the target is backed by storage because it was asked for. */
+  readonly preallocationApplied: boolean
+}
+
+/** Runs one import. Throws CdiError. */
+export async function runImport(deps: ImportDeps, request: ImportRequest, signal: AbortSignal): Promise<ImportResult> {
+  if (request.source.type === 'blank') return runBlank(deps, request, signal)
+  const { log, progress, journal } = deps
+  const { source: wanted } = request
+  progress.enter('connect')
+  await using source = await inStep(connectStep(request), () =>
+    openSource({ request: wanted, stdin: deps.stdin, log }, signal),
+  )
+  warnAboutContentType({ source, request, log })
+
+  const version: SourceVersion = {
+    name: source.name,
+    ...(source.validator === undefined ? {} : { validator: source.validator }),
+    ...(source.sizeBytes === undefined ? {} : { sizeBytes: source.sizeBytes }),
+  }
+  const requestKey = JSON.stringify([
+    request.contentType,
+    request.requestedBytes,
+    request.format,
+    request.scratchDirectory,
+  ])
+  const known = await journal.recall(version, requestKey)
+  if (known) {
+    log.warn({ code: known.code }, 'the source is unchanged since it failed for a reason that lasts; not read again')
+    throw known
+  }
+  try {
+    const result = await importFrom({ deps, request, source, signal })
+    await journal.forget()
+    return result
+  } catch (thrown) {
+    const error = toCdiError(thrown)
+    await journal.remember(version, requestKey, error)
+    throw error
+  }
+}
+
+async function runBlank(
+  { log, progress }: ImportDeps,
+  request: ImportRequest,
+  signal: AbortSignal,
+): Promise<ImportResult> {
+  if (request.contentType === 'archive') {
+    throw new CdiError('CDI_USAGE', 'Cannot create empty disk with content type archive')
+  }
+  progress.enter('blank')
+  await using target = await inStep(step.blank, () => openRequestedTarget({ request, log }))
+  await orDiscard(target, () =>
+    inStep(step.blank, async () => {
+      const diskSizeBytes = usableFor(request, target)
+      await createBlank({ target, diskSizeBytes, signal, log })
+      await target.finish(signal)
+    }),
+  )
+  return {
+    route: 'createBlank',
+    why: 'no source',
+    encodings: [],
+    diskSizeBytes: usableFor(request, target),
+    preallocationApplied: request.preallocate,
+  }
+}
+
+interface ImportFrom {
+  readonly deps: ImportDeps
+  readonly request: ImportRequest
+  readonly source: Source
+  readonly signal: AbortSignal
+}
+
+async function importFrom({ deps, request, source, signal }: ImportFrom): Promise<ImportResult> {
+  const { log, progress } = deps
+  progress.enter('inspect')
+  const survey = await inStep(step.inspect, () =>
+    surveySource({
+      source,
+      contentType: request.contentType,
+      signal,
+      ...(request.format === undefined ? {} : { format: request.format }),
+    }),
+  )
+  const { plan } = survey
+  log.info(
+    {
+      route: plan.route,
+      why: plan.why,
+      format: survey.format,
+      encodings: survey.encodings,
+      virtualSizeBytes: survey.virtualSizeBytes,
+    },
+    'import planned',
+  )
+  progress.enter('transfer', source.sizeBytes)
+  if (plan.route === 'unpackArchive') return unpack({ deps, request, source, survey, signal })
+
+  if (plan.needsScratch && request.scratchDirectory === undefined) {
+    throw new CdiError('CDI_SCRATCH_REQUIRED', 'scratch space required and none found')
+  }
+  await using target = await inStep(step.file, () => openRequestedTarget({ request, log }))
+  // Awaited here: the target must not be closed before.
+  return await orDiscard(target, async () => {
+    if (survey.virtualSizeBytes !== undefined) {
+      const virtualSizeBytes = survey.virtualSizeBytes
+      await inStep(step.convert, () => assertFits({ virtualSizeBytes, availableBytes: target.capacityBytes }))
+    }
+    const digest = request.checksum && new Digest(request.checksum)
+    const diskSizeBytes = await inStep(transferStep(plan.route), async () => {
+      const moved = await move({ request, source, survey, target, digest, progress, signal, log })
+      digest?.verify()
+      return moved
+    })
+    progress.enter('resize')
+    const finalSizeBytes = await inStep(step.resize, () =>
+      request.resize && target.kind === 'file'
+        ? growFile({ target, diskSizeBytes, wantedBytes: usableFor(request, target), signal })
+        : Promise.resolve(diskSizeBytes),
+    )
+    progress.enter('finish')
+    await inStep(step.file, () => target.finish(signal))
+    return {
+      route: plan.route,
+      why: plan.why,
+      format: survey.format,
+      encodings: survey.encodings,
+      diskSizeBytes: finalSizeBytes,
+      preallocationApplied: request.preallocate,
+    }
+  })
+}
+
+interface Move {
+  readonly request: ImportRequest
+  readonly source: Source
+  readonly survey: Survey
+  readonly target: Target
+  readonly digest: Digest | undefined
+  readonly progress: Progress
+  readonly signal: AbortSignal
+  readonly log: Log
+}
+
+/** Runs the planned route; resolves with the size of the disk in the target, in bytes. */
+async function move({ request, source, survey, target, digest, progress, signal, log }: Move): Promise<number> {
+  const { route } = survey.plan
+  const common = { target, signal, log, ...(digest ? { digest } : {}) }
+  switch (route) {
+    case 'copyRanges': {
+      const diskSizeBytes = known(survey.virtualSizeBytes)
+      await copyRanges({ ...common, source: ranged(source), diskSizeBytes, onBytes: progress.bytes })
+      return diskSizeBytes
+    }
+    case 'copyStream':
+      return copyStream({
+        ...common,
+        source,
+        encodings: survey.encodings,
+        maxBytes: target.capacityBytes,
+        onBytes: progress.bytes,
+        ...(survey.virtualSizeBytes === undefined ? {} : { expectedSizeBytes: survey.virtualSizeBytes }),
+      })
+    case 'convertRanges': {
+      const facts = known(survey.facts)
+      await convertRanges({
+        ...common,
+        source: ranged(source),
+        format: facts.format,
+        facts,
+        directIo: request.directIo,
+        onProgress: progress.percent,
+      })
+      return facts.virtualSizeBytes
+    }
+    case 'convertStaged':
+      return convertStaged({
+        ...common,
+        source,
+        encodings: survey.encodings,
+        format: imageFormat(survey),
+        scratchDirectory: known(request.scratchDirectory),
+        directIo: request.directIo,
+        progress,
+      })
+    case 'unpackArchive':
+      throw new CdiError('CDI_INTERNAL', 'archives have no disk target')
+    default:
+      return route satisfies never
+  }
+}
+
+async function unpack({
+  deps,
+  request,
+  source,
+  survey,
+  signal,
+}: ImportFrom & { survey: Survey }): Promise<ImportResult> {
+  const { log, progress } = deps
+  const digest = request.checksum && new Digest(request.checksum)
+  const directory = request.targetPath
+  await inStep(step.directory, async () => {
+    await unpackArchive({
+      source,
+      encodings: survey.encodings,
+      directory,
+      signal,
+      log,
+      onBytes: progress.bytes,
+      ...(digest ? { digest } : {}),
+    })
+    try {
+      digest?.verify()
+    } catch (error) {
+      await discardDirectory(directory)
+      throw error
+    }
+  })
+  return { route: survey.plan.route, why: survey.plan.why, encodings: survey.encodings, preallocationApplied: false }
+}
+
+function openRequestedTarget({ request, log }: { request: ImportRequest; log: Log }): Promise<Target> {
+  return openTarget({
+    path: request.targetPath,
+    preallocate: request.preallocate,
+    log,
+    ...(request.requestedBytes === undefined ? {} : { capacityBytes: request.requestedBytes }),
+  })
+}
+
+/** What a disk in this target is grown to (contract: import §4): min(usable(overhead, available), requested). */
+function usableFor(request: ImportRequest, target: Target): number {
+  const requested = request.requestedBytes ?? target.capacityBytes
+  if (target.kind === 'block') return Math.min(target.capacityBytes, requested)
+  return Math.min(usableBytes(request.filesystemOverhead, target.capacityBytes), requested)
+}
+
+async function orDiscard<T>(target: Target, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    await target.discard()
+    throw error
+  }
+}
+
+async function inStep<T>(prefix: string, work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    throw prefixError(prefix, error)
+  }
+}
+
+function connectStep({ source }: ImportRequest): string {
+  return source.type === 'http' ? 'Unable to connect to http data source' : `Unable to open ${source.type} data source`
+}
+
+function transferStep(route: Route): string {
+  return route === 'convertRanges' || route === 'convertStaged' ? step.convert : step.file
+}
+
+function warnAboutContentType({ source, request, log }: { source: Source; request: ImportRequest; log: Log }): void {
+  const type = source.contentType?.split(';')[0]?.trim()
+  if (request.contentType === 'kubevirt' && type?.startsWith('text/')) {
+    const name = request.source.type === 'http' ? safeUrl(request.source.url) : source.name
+    log.warn({ source: name }, `Unexpected content type '${type}'. Content might not be a KubeVirt image.`)
+  }
+}
+
+function known<T>(value: T | undefined): T {
+  if (value === undefined) throw new CdiError('CDI_INTERNAL', 'the plan promised a fact that the survey did not find')
+  return value
+}
+
+function ranged(source: Source): Extract<Source, { kind: 'ranged' }> {
+  if (source.kind !== 'ranged') throw new CdiError('CDI_INTERNAL', 'the plan took a forward source for a ranged one')
+  return source
+}
+
+function imageFormat({ format }: Survey): Exclude<Survey['format'], 'raw'> {
+  if (format === 'raw') throw new CdiError('CDI_INTERNAL', 'the plan wanted to convert a raw disk')
+  return format
+}

@@ -1,0 +1,110 @@
+/**
+ * Looks at a source before anything is written: which encodings lie around the data, which disk format is inside, how
+ * large the disk is, and whether it is an image that we take at all. Reads the first bytes and, where ranges are to be
+ * had, the image's headers; never the data.
+ */
+import { CdiError } from '../src/errors.ts'
+import type { Encoding } from './formats/decoder.ts'
+import { peel, peelBytes } from './formats/decoders.ts'
+import { detectFormat, isVhdFooter } from './formats/detect.ts'
+import type { DiskFormat } from './formats/detect.ts'
+import { inspectImage } from './image/inspect.ts'
+import type { ImageFacts } from './image/inspect.ts'
+import { planImport } from './plan.ts'
+import type { Plan } from './plan.ts'
+import { readRange } from './sources/source.ts'
+import type { Source } from './sources/source.ts'
+
+const vhdFooterBytes = 512
+
+export interface Survey {
+  /** Outer encodings, outermost first. */
+  readonly encodings: readonly Encoding[]
+  readonly format: DiskFormat
+  /** Size of the disk as a guest sees it; absent if only the end of the stream will tell. */
+  readonly virtualSizeBytes?: number
+  readonly facts?: ImageFacts
+  readonly plan: Plan
+}
+
+export interface SurveyInput {
+  readonly source: Source
+  readonly contentType: 'kubevirt' | 'archive'
+  /** Take this format for granted instead of looking. */
+  readonly format?: DiskFormat
+  readonly signal: AbortSignal
+}
+
+/** Surveys an open source. Throws CDI_FORMAT_*, CDI_IMAGE_*, CDI_ENCODING_UNSUPPORTED, CDI_DECODE_* and the source's faults. */
+export async function surveySource({ source, contentType, format: forced, signal }: SurveyInput): Promise<Survey> {
+  const outer = await readHead(source, signal)
+  const { encodings, head } = await peel(outer, signal)
+  const format = contentType === 'archive' ? 'raw' : (forced ?? detectFormat(head))
+  const plan = planImport({
+    contentType,
+    source: { kind: source.kind, pinned: source.kind === 'ranged' && source.pinned },
+    encodings,
+    format,
+  })
+  if (contentType === 'archive') return { encodings, format, plan }
+  if (format === 'raw') return { encodings, format, plan, ...(await rawSize(source, encodings, signal)) }
+  const facts = await inspectWithin({ source, encodings, format, head, signal })
+  return { encodings, format, plan, ...(facts ? { facts, virtualSizeBytes: facts.virtualSizeBytes } : {}) }
+}
+
+function readHead(source: Source, signal: AbortSignal): Promise<Buffer> {
+  if (source.kind === 'forward') return source.peek(signal)
+  return readRange(source, { offset: 0, length: Math.min(peelBytes, source.sizeBytes) }, signal)
+}
+
+/** A raw disk is as large as its file; a fixed VHD is a raw disk with a footer of 512 bytes, which is left out. */
+async function rawSize(
+  source: Source,
+  encodings: readonly Encoding[],
+  signal: AbortSignal,
+): Promise<{ virtualSizeBytes?: number }> {
+  if (encodings.length > 0) return {}
+  if (source.kind === 'forward') return source.sizeBytes === undefined ? {} : { virtualSizeBytes: source.sizeBytes }
+  const { sizeBytes } = source
+  if (sizeBytes <= vhdFooterBytes) return { virtualSizeBytes: sizeBytes }
+  const tail = await readRange(source, { offset: sizeBytes - vhdFooterBytes, length: vhdFooterBytes }, signal)
+  return { virtualSizeBytes: isVhdFooter(tail) ? sizeBytes - vhdFooterBytes : sizeBytes }
+}
+
+/** Marks a header that lies beyond the bytes at hand: it is then looked at after staging. */
+class BeyondHead extends Error {}
+
+async function inspectWithin({
+  source,
+  encodings,
+  format,
+  head,
+  signal,
+}: {
+  source: Source
+  encodings: readonly Encoding[]
+  format: Exclude<DiskFormat, 'raw'>
+  head: Buffer
+  signal: AbortSignal
+}): Promise<ImageFacts | undefined> {
+  const { name } = source
+  if (source.kind === 'ranged' && encodings.length === 0) {
+    const read = (offset: number, length: number): Promise<Buffer> => {
+      if (offset < 0 || offset + length > source.sizeBytes) {
+        throw new CdiError('CDI_FORMAT_INVALID', `${format} header points beyond the end of the image`)
+      }
+      return readRange(source, { offset, length }, signal)
+    }
+    return inspectImage({ format, read, sizeBytes: source.sizeBytes, name })
+  }
+  const read = (offset: number, length: number): Promise<Buffer> => {
+    if (offset + length > head.length) throw new BeyondHead()
+    return Promise.resolve(head.subarray(offset, offset + length))
+  }
+  try {
+    return await inspectImage({ format, read, name })
+  } catch (error) {
+    if (error instanceof BeyondHead) return undefined
+    throw error
+  }
+}
