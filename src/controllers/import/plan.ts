@@ -1,0 +1,187 @@
+/**
+ * What the import controller does next about one claim. Pure: everything that was seen in, one step out. A step that
+ * changes the claim is written first, its events follow, then the pod is made or deleted; whoever comes after a
+ * controller that was killed in between sees the same state and takes the same step.
+ */
+import { annotations, importerPodName, messages, reasons } from '../../api/names.ts'
+import type { CDIConfig, PersistentVolumeClaim, Pod } from '../../api/kinds.ts'
+import { annotationOf, changesOf, isAnnotatedTrue, isEmpty, patched } from '../shared/annotated.ts'
+import type { MapPatch } from '../shared/annotated.ts'
+import { boundAnnotations, boundOf } from '../shared/bound-annotations.ts'
+import { claimPhase, isTerminating, wantsImmediateBinding } from '../shared/claim.ts'
+import { isControlledBy } from '../../kube/owners.ts'
+import { warning } from '../shared/told.ts'
+import type { Told } from '../shared/told.ts'
+import { trustedProxyCa, volumeNames } from './pod.ts'
+import { addableLabels, missingCarrierLabel, reportOfPod } from './pod-report.ts'
+import type { PodReport } from './pod-report.ts'
+
+/** How long a pod that died of itself (evicted, node shut down) keeps its place before another is tried. */
+export const diedPodDelayMs = 10_000
+
+export interface ImportObservation {
+  readonly carrier: PersistentVolumeClaim
+  /** The pod that bears the carrier's worker name, whoever made it. */
+  readonly pod: Pod | undefined
+  /** Unfinished pods other than the worker that mount the carrier. */
+  readonly otherUsers: readonly Pod[]
+  readonly scratch: PersistentVolumeClaim | undefined
+  readonly config: CDIConfig | undefined
+  readonly honorWaitForFirstConsumer: boolean
+  /** Text of the carrier's newest event, for its Bound condition while it is pending. */
+  readonly newestEvent: string | undefined
+  /** Milliseconds since the epoch. */
+  readonly now: number
+}
+
+export interface ImportPlan {
+  /** Why, in a few constant words for the log. */
+  readonly because: string
+  readonly annotations: MapPatch
+  readonly labels: Readonly<Record<string, string>>
+  /** Sent once the claim has been written; without a change to write they are sent at once. */
+  readonly events: readonly Told[]
+  readonly pod: 'keep' | 'delete' | { readonly create: string; readonly withScratch: boolean }
+  readonly makeScratch: boolean
+  /** Name in the CDI namespace of the ConfigMap that is to be copied beside the pod. */
+  readonly copyProxyCa: string | undefined
+  readonly requeueAfterMs: number | undefined
+}
+
+const nothing: Omit<ImportPlan, 'because'> = {
+  annotations: {},
+  labels: {},
+  events: [],
+  pod: 'keep',
+  makeScratch: false,
+  copyProxyCa: undefined,
+  requeueAfterMs: undefined,
+}
+
+/** The name of the claim's worker: the stored one wins over the computed one. */
+export function workerNameOf(carrier: PersistentVolumeClaim): string {
+  return annotationOf(carrier, annotations.importPodName) || importerPodName(carrier.metadata.name)
+}
+
+export function planImport(seen: ImportObservation): ImportPlan {
+  const { carrier, pod } = seen
+  if (isTerminating(carrier)) {
+    // A running worker would hold the claim's protection finalizer, and the claim would never go.
+    return pod && isControlledBy(pod, carrier) && !isTerminating(pod)
+      ? { ...nothing, because: 'the claim is going away', pod: 'delete' }
+      : { ...nothing, because: 'the claim is going away' }
+  }
+  if (pod && !isControlledBy(pod, carrier)) {
+    return wrapUp(seen, { ...nothing, because: 'a pod of that name belongs to something else' })
+  }
+  if (annotationOf(carrier, annotations.podPhase) === 'Succeeded') return wrapUp(seen, planDone(seen))
+  if (isAnnotatedTrue(carrier, annotations.fatalError)) {
+    return pod && !isTerminating(pod)
+      ? wrapUp(seen, { ...nothing, because: 'the failure is final', pod: 'delete' })
+      : wrapUp(seen, { ...nothing, because: 'the failure is final' })
+  }
+  return wrapUp(seen, pod ? planWithPod(seen, pod) : planWithoutPod(seen))
+}
+
+function planDone({ carrier, pod }: ImportObservation): ImportPlan {
+  if (!pod || isTerminating(pod) || isAnnotatedTrue(carrier, annotations.podRetainAfterCompletion)) {
+    return { ...nothing, because: 'the import is done' }
+  }
+  return { ...nothing, because: 'the import is done', pod: 'delete' }
+}
+
+function planWithoutPod(seen: ImportObservation): ImportPlan {
+  const { carrier, otherUsers, scratch } = seen
+  const phase = claimPhase(carrier)
+  if (phase === 'Lost' || phase === 'Other') return { ...nothing, because: 'the claim is lost' }
+  if (phase === 'Pending' && seen.honorWaitForFirstConsumer && !wantsImmediateBinding(carrier)) {
+    return { ...nothing, because: 'the claim is not bound yet' }
+  }
+  const [user] = otherUsers
+  if (user) {
+    const name = { namespace: user.metadata.namespace ?? '', name: user.metadata.name }
+    return {
+      ...nothing,
+      because: 'another pod uses the claim',
+      events: [warning(reasons.importTargetInUse, messages.targetInUse(name, carrier.metadata.name))],
+    }
+  }
+  const withScratch = isAnnotatedTrue(carrier, annotations.requiresScratch)
+  if (withScratch && scratch) return { ...nothing, because: 'the former scratch claim has not gone yet' }
+  const name = workerNameOf(carrier)
+  return {
+    ...nothing,
+    because: 'the claim needs a worker',
+    annotations: changesOf(carrier.metadata.annotations, { [annotations.importPodName]: name }),
+    labels: missingCarrierLabel(carrier),
+    pod: { create: name, withScratch },
+  }
+}
+
+function planWithPod(seen: ImportObservation, pod: Pod): ImportPlan {
+  const { carrier, scratch, config } = seen
+  if (isTerminating(pod)) return { ...nothing, because: 'the former pod has not gone yet' }
+  const report = reportOfPod({ pod, carrier })
+  const plan: ImportPlan = {
+    ...nothing,
+    because: reasonsOf[report.verdict],
+    annotations: changesOf(carrier.metadata.annotations, report.annotations),
+    labels: { ...addableLabels(carrier.metadata.labels, report.labels), ...missingCarrierLabel(carrier) },
+    copyProxyCa: trustedProxyCa(carrier, config),
+  }
+  const events = isEmpty(plan.annotations) ? [] : report.events
+  switch (report.verdict) {
+    case 'keep': {
+      const hasScratch = (pod.spec?.volumes ?? []).some((volume) => volume.name === volumeNames.scratch)
+      return { ...plan, events, makeScratch: hasScratch && !scratch }
+    }
+    case 'succeeded':
+      return {
+        ...plan,
+        events,
+        copyProxyCa: undefined,
+        pod: isAnnotatedTrue(carrier, annotations.podRetainAfterCompletion) ? 'keep' : 'delete',
+      }
+    case 'needsScratch':
+    case 'needsDirectIo':
+    case 'fatal':
+      return { ...plan, events, copyProxyCa: undefined, pod: 'delete' }
+    case 'died': {
+      const waitMs = endedAt(pod, seen.now) + diedPodDelayMs - seen.now
+      return waitMs > 0
+        ? { ...plan, events, copyProxyCa: undefined, requeueAfterMs: waitMs }
+        : { ...plan, events, copyProxyCa: undefined, pod: 'delete' }
+    }
+    default:
+      return report.verdict satisfies never
+  }
+}
+
+const reasonsOf: Readonly<Record<PodReport['verdict'], string>> = {
+  keep: 'the worker is at work',
+  succeeded: 'the worker has succeeded',
+  needsScratch: 'the worker needs a scratch volume',
+  needsDirectIo: 'the worker ran out of memory, direct I/O is next',
+  fatal: 'the failure is final',
+  died: 'the pod died, another one is next',
+}
+
+/** When a dead pod ended, as well as its status tells; `now` if it does not. */
+function endedAt(pod: Pod, now: number): number {
+  const times = [
+    ...(pod.status?.containerStatuses ?? []).map((container) => container.state?.terminated?.finishedAt),
+    ...(pod.status?.conditions ?? []).map((condition) => condition.lastTransitionTime),
+    pod.status?.startTime,
+  ].flatMap((text) => (text ? [Date.parse(text)] : []))
+  const latest = Math.max(...times.filter((time) => Number.isFinite(time)))
+  return Number.isFinite(latest) ? Math.min(latest, now) : now
+}
+
+/** Adds the Bound annotations of the carrier (contract/datavolume.md §3) to whatever else is to be done. */
+function wrapUp(seen: ImportObservation, plan: ImportPlan): ImportPlan {
+  const wanted = plan.makeScratch
+    ? boundAnnotations(reasons.creatingScratchSpace, messages.creatingScratchSpace)
+    : boundOf(seen.carrier, seen.newestEvent)
+  const merged = patched(seen.carrier.metadata.annotations, plan.annotations)
+  return { ...plan, annotations: { ...plan.annotations, ...changesOf(merged, wanted) } }
+}

@@ -1,0 +1,68 @@
+/** What the events of a claim say, for conditions and for telling them on another claim. */
+import { primeEventPrefix, reasons } from '../../api/names.ts'
+import type { Event } from '../../api/kinds.ts'
+import type { Told } from './told.ts'
+
+/** The text of the newest event, of equally new ones the longest; events without text do not count. */
+export function newestText(events: readonly Event[]): string | undefined {
+  let best: { time: number; text: string } | undefined
+  for (const event of events) {
+    const text = event.message ?? ''
+    if (!text) continue
+    const time = timeOf(event)
+    if (!best || time > best.time || (time === best.time && text.length > best.text.length)) best = { time, text }
+  }
+  return best?.text
+}
+
+/** Those of P's events that concern T: a P that lost its volume to T is bound "incorrectly" on purpose. */
+export function eventsForTarget(primeEvents: readonly Event[]): Event[] {
+  return primeEvents.filter((event) => event.reason !== reasons.claimMisbound)
+}
+
+/**
+ * P's events as they are to be told on T, `[<P>] : <message>`, oldest first; those that T's events or `alreadyTold`
+ * contain are left out, so that each is told once.
+ */
+export function retold({
+  primeName,
+  primeEvents,
+  targetEvents,
+  alreadyTold,
+}: {
+  primeName: string
+  primeEvents: readonly Event[]
+  targetEvents: readonly Event[]
+  alreadyTold: ReadonlySet<string>
+}): Told[] {
+  const known = new Set([
+    ...targetEvents.map((event) => toldKey({ reason: event.reason, message: event.message })),
+    ...alreadyTold,
+  ])
+  const result: Told[] = []
+  for (const event of eventsForTarget(primeEvents).toSorted((a, b) => timeOf(a) - timeOf(b))) {
+    const told: Told = {
+      type: event.type === 'Warning' ? 'Warning' : 'Normal',
+      reason: event.reason ?? '',
+      message: `${primeEventPrefix(primeName)}${event.message ?? ''}`,
+    }
+    const key = toldKey(told)
+    if (known.has(key)) continue
+    known.add(key)
+    result.push(told)
+  }
+  return result
+}
+
+/** What makes two events the same for a reader. */
+export function toldKey({ reason, message }: { reason?: string | undefined; message?: string | undefined }): string {
+  return `${reason ?? ''}\n${message ?? ''}`
+}
+
+/** Milliseconds since the epoch of the last time that an event happened. */
+function timeOf(event: Event): number {
+  const text =
+    event.series?.lastObservedTime ?? event.lastTimestamp ?? event.eventTime ?? event.metadata.creationTimestamp
+  const time = text ? Date.parse(text) : Number.NaN
+  return Number.isFinite(time) ? time : 0
+}

@@ -1,0 +1,214 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { assert as check, nat, property } from 'fast-check'
+import { annotations } from '../../../../src/api/names.ts'
+import { addableLabels, reportOfPod } from '../../../../src/controllers/import/pod-report.ts'
+import type { PodVerdict } from '../../../../src/controllers/import/pod-report.ts'
+import { completeWords, exited, importerPod, prime } from '../fixtures.ts'
+import type { PodFacts } from '../fixtures.ts'
+
+interface Case {
+  name: string
+  pod: PodFacts
+  verdict?: PodVerdict
+  phase?: string | undefined
+  running?: [string, string, string]
+  schedulable?: string
+  event?: [string, string]
+}
+
+const notFound = 'Unable to connect to http data source: expected status code 200, got 404. Status: 404 Not Found'
+const mismatch =
+  'Unable to process data: checksum validation failed: checksum mismatch: expected sha256:00, calculated sha256:11'
+const tooLarge =
+  'Unable to process data: virtual image size 1073741824 is larger than the reported available storage 71135396. A larger PVC is required'
+
+const cases: Case[] = [
+  { name: 'a pod that no node has taken yet', pod: {}, phase: 'Pending' },
+  { name: 'a pod that no node can take', pod: { unschedulable: true }, phase: 'Pending', schedulable: 'false' },
+  {
+    name: 'a container that is being made',
+    pod: { state: { waiting: { reason: 'ContainerCreating' } } },
+    phase: 'Pending',
+    running: ['false', '', 'ContainerCreating'],
+  },
+  {
+    name: 'a container that lacks its secret',
+    pod: { state: { waiting: { reason: 'CreateContainerConfigError', message: 'secret "nothere" not found' } } },
+    phase: 'Pending',
+    running: ['false', 'secret "nothere" not found', 'CreateContainerConfigError'],
+  },
+  {
+    name: 'an image that cannot be pulled',
+    pod: { state: { waiting: { reason: 'ErrImagePull', message: 'no such host' } } },
+    phase: 'Pending',
+    running: ['false', 'failed to pull image: importer:1', 'ImagePullFailed'],
+  },
+  {
+    name: 'a running container',
+    pod: { phase: 'Running', state: { running: {} } },
+    phase: 'Running',
+    running: ['true', '', 'Pod is running'],
+  },
+  {
+    name: 'a container that failed',
+    pod: { phase: 'Running', state: exited(1, notFound) },
+    phase: 'Running',
+    running: ['false', notFound, 'Error'],
+    event: ['ErrImportFailed', notFound],
+  },
+  {
+    name: 'a container that waits to be started again tells why it failed before',
+    pod: {
+      phase: 'Running',
+      state: { waiting: { reason: 'CrashLoopBackOff', message: 'back-off' } },
+      lastState: exited(1, notFound),
+      restarts: 1,
+    },
+    phase: 'Running',
+    running: ['false', notFound, 'Error'],
+    event: ['ErrImportFailed', notFound],
+  },
+  {
+    name: 'an image that is too large for the claim',
+    pod: { phase: 'Running', state: exited(1, tooLarge) },
+    phase: 'Running',
+    running: ['false', 'DataVolume too small to contain image', 'Error'],
+    event: ['ErrImportFailed', tooLarge],
+  },
+  {
+    name: 'a failed transfer that speaks of pulling',
+    pod: { phase: 'Running', state: exited(1, 'failed to pull image: unexpected EOF') },
+    phase: 'Running',
+    running: ['false', 'failed to pull image: unexpected EOF', 'ImagePullFailed'],
+    event: ['ErrImportFailed', 'failed to pull image: unexpected EOF'],
+  },
+  {
+    name: 'a finished import',
+    pod: { phase: 'Succeeded', state: exited(0, completeWords) },
+    verdict: 'succeeded',
+    phase: 'Succeeded',
+    running: ['false', 'Import Complete', 'Completed'],
+    event: ['ImportSucceeded', 'Import Successful'],
+  },
+  {
+    name: 'a finished import of which the kubelet has not told the pod phase yet',
+    pod: { phase: 'Running', state: exited(0, completeWords) },
+    verdict: 'succeeded',
+    phase: 'Succeeded',
+    running: ['false', 'Import Complete', 'Completed'],
+    event: ['ImportSucceeded', 'Import Successful'],
+  },
+  {
+    name: 'a worker without last words',
+    pod: { phase: 'Succeeded', state: exited(0, '') },
+    verdict: 'succeeded',
+    phase: 'Succeeded',
+    running: ['false', '', 'Completed'],
+    event: ['ImportSucceeded', 'Import Successful'],
+  },
+  {
+    name: 'a worker that asks for scratch',
+    pod: {
+      phase: 'Succeeded',
+      state: exited(0, '{"scratchSpaceRequired":true,"preallocationApplied":false,"message":"x"}'),
+    },
+    verdict: 'needsScratch',
+    phase: undefined,
+    running: ['false', 'scratch space required and none found', 'Scratch space required'],
+  },
+  {
+    name: 'a wrong checksum',
+    pod: { phase: 'Succeeded', state: exited(0, JSON.stringify({ message: mismatch })) },
+    verdict: 'fatal',
+    phase: 'Failed',
+    running: ['false', mismatch, 'ChecksumError'],
+    event: ['ErrImportFailed', mismatch],
+  },
+  {
+    name: 'a worker that was killed for lack of memory',
+    pod: { phase: 'Running', state: exited(137, 'last log line', 'OOMKilled') },
+    verdict: 'needsDirectIo',
+    phase: undefined,
+    running: ['false', 'last log line', 'OOMKilled'],
+  },
+  {
+    name: 'a worker with direct I/O that was killed for lack of memory',
+    pod: { phase: 'Running', directIo: true, state: exited(137, 'last log line', 'OOMKilled') },
+    phase: 'Running',
+    running: ['false', 'last log line', 'OOMKilled'],
+    event: ['ErrImportFailed', 'last log line'],
+  },
+  {
+    name: 'an evicted pod',
+    pod: { phase: 'Failed', reason: 'Evicted', message: 'The node was low on resource: memory.' },
+    verdict: 'died',
+    phase: 'Failed',
+    running: ['false', 'The node was low on resource: memory.', 'Evicted'],
+  },
+]
+
+describe('what a pod says of its claim', () => {
+  for (const { name, pod, verdict = 'keep', phase, running, schedulable = 'true', event } of cases) {
+    it(`reads ${name}`, () => {
+      const carrier = prime()
+      const report = reportOfPod({ pod: importerPod(carrier, pod), carrier })
+      assert.equal(report.verdict, verdict)
+      assert.equal(report.annotations[annotations.podPhase], phase)
+      assert.equal(report.annotations[annotations.podSchedulable], schedulable)
+      assert.deepEqual(
+        [
+          report.annotations[annotations.conditionRunning],
+          report.annotations[annotations.conditionRunningMessage],
+          report.annotations[annotations.conditionRunningReason],
+        ],
+        running ?? [undefined, undefined, undefined],
+      )
+      assert.deepEqual(
+        report.events.map(({ reason, message }) => [reason, message]),
+        event ? [event] : [],
+      )
+    })
+  }
+
+  it('says that a wish for scratch was fulfilled once the import has ended', () => {
+    const carrier = prime({ annotated: { [annotations.requiresScratch]: 'true' } })
+    const done = reportOfPod({
+      pod: importerPod(carrier, { phase: 'Succeeded', state: exited(0, completeWords) }),
+      carrier,
+    })
+    assert.equal(done.annotations[annotations.requiresScratch], 'false')
+    const busy = reportOfPod({ pod: importerPod(carrier, { phase: 'Running', state: { running: {} } }), carrier })
+    assert.equal(busy.annotations[annotations.requiresScratch], undefined)
+  })
+
+  it('marks the claim as preallocated only when the worker says so', () => {
+    const carrier = prime()
+    const words = JSON.stringify({ preallocationApplied: true, message: 'Import Complete' })
+    const applied = reportOfPod({ pod: importerPod(carrier, { phase: 'Succeeded', state: exited(0, words) }), carrier })
+    assert.equal(applied.annotations[annotations.preallocation], 'true')
+    const not = reportOfPod({
+      pod: importerPod(carrier, { phase: 'Succeeded', state: exited(0, completeWords) }),
+      carrier,
+    })
+    assert.equal(not.annotations[annotations.preallocation], undefined)
+  })
+
+  it('never lets the count of restarts fall', () => {
+    check(
+      property(nat(50), nat(50), (before, now) => {
+        const carrier = prime({ annotated: { [annotations.podRestarts]: String(before) } })
+        const pod = importerPod(carrier, { phase: 'Running', state: { running: {} }, restarts: now })
+        const { annotations: told } = reportOfPod({ pod, carrier })
+        assert.equal(told[annotations.podRestarts], String(Math.max(before, now)))
+      }),
+    )
+  })
+
+  it('adds labels of the image only where the claim has none and the value is a valid one', () => {
+    assert.deepEqual(addableLabels({ a: 'mine' }, { a: 'theirs', b: 'good-1', c: 'not valid', d: '' }), {
+      b: 'good-1',
+      d: '',
+    })
+  })
+})
