@@ -60,6 +60,8 @@ class XzChild implements Decoding {
   /** Resolves when the output was taken by the sink and the program has exited with 0. */
   readonly #finished: Promise<void>
   #fedBytes = 0
+  /** Resolves with the first failure, so that nobody waits for a sink that never answers. */
+  readonly #failed = Promise.withResolvers<void>()
   #failure: { readonly error: unknown } | undefined
   #exited = false
 
@@ -91,7 +93,7 @@ class XzChild implements Decoding {
     )
     // A broken pipe only says that the program is gone; its exit says why.
     this.#child.stdin.on('error', () => {})
-    this.#finished = this.#run(sink).catch((error: unknown) => this.#fail(error))
+    this.#finished = Promise.race([this.#run(sink).catch((error: unknown) => this.#fail(error)), this.#failed.promise])
     this.#stop = () => this.#fail(signal.reason)
     signal.addEventListener('abort', this.#stop, { once: true })
     if (signal.aborted) this.#stop()
@@ -121,7 +123,6 @@ class XzChild implements Decoding {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#release()
-    await this.#finished
     await this.#child
   }
 
@@ -147,6 +148,7 @@ class XzChild implements Decoding {
 
   #fail(error: unknown): void {
     this.#failure ??= { error }
+    this.#failed.resolve()
     this.#release()
   }
 

@@ -12,7 +12,7 @@ import type { Sink } from '../sources/source.ts'
 import type { Decoder, Decoding } from './decoder.ts'
 
 const mib = 1024 * 1024
-const sliceBytes = 2048
+const sliceBytes = 1024
 const outputChunkBytes = 256 * 1024
 /** Dictionaries of up to 128 MiB, as for the program and for zstd. */
 const memoryBytes = 136 * mib
@@ -80,7 +80,7 @@ class XzNative implements Decoding {
     this.#throwIfFailed()
     for (let chunk = this.#output.shift(); chunk; chunk = this.#output.shift()) {
       try {
-        await this.#sink(chunk)
+        await Promise.race([this.#sink(chunk), this.#failed.promise])
       } catch (error) {
         this.#fail(error)
       }

@@ -53,6 +53,8 @@ export class ZlibDecoding implements Decoding {
   #pendingBytes = 0
   #fedBytes = 0
   #engineEnded = false
+  /** Resolves with the first failure, so that nobody waits for a sink that never answers. */
+  readonly #failed = Promise.withResolvers<void>()
   #failure: { readonly error: unknown } | undefined
 
   constructor({ encoding, engine, sink, signal, explain, split }: ZlibDecodingOptions) {
@@ -61,18 +63,7 @@ export class ZlibDecoding implements Decoding {
     this.#signal = signal
     this.#split = split ?? ((chunk) => [chunk])
     this.#stop = () => this.#fail(signal.reason)
-    let engineError: Error | undefined
-    engine.once('error', (error) => {
-      engineError = error
-    })
-    this.#finished = pumpOutput(engine, sink).then(
-      () => {
-        this.#engineEnded = true
-      },
-      (error: unknown) => {
-        this.#fail(engineError !== undefined && error === engineError ? explain(engineError) : error)
-      },
-    )
+    this.#finished = Promise.race([this.#run(sink, explain), this.#failed.promise])
     signal.addEventListener('abort', this.#stop, { once: true })
     if (signal.aborted) this.#stop()
   }
@@ -112,9 +103,22 @@ export class ZlibDecoding implements Decoding {
     this.#release()
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  [Symbol.asyncDispose](): Promise<void> {
     this.#release()
-    await this.#finished
+    return Promise.resolve()
+  }
+
+  async #run(sink: Sink, explain: ZlibDecodingOptions['explain']): Promise<void> {
+    let engineError: Error | undefined
+    this.#engine.once('error', (error) => {
+      engineError = error
+    })
+    try {
+      await pumpOutput(this.#engine, sink)
+      this.#engineEnded = true
+    } catch (error) {
+      this.#fail(engineError !== undefined && error === engineError ? explain(engineError) : error)
+    }
   }
 
   /** Waits until the engine took most of what is waiting, or is done, or failed. */
@@ -156,6 +160,7 @@ export class ZlibDecoding implements Decoding {
 
   #fail(error: unknown): void {
     this.#failure ??= { error }
+    this.#failed.resolve()
     this.#release()
   }
 
