@@ -182,11 +182,12 @@ export abstract class DiskTarget implements Target {
     this.#diskSizeBytes = end
   }
 
-  /** Zeros are left out where nothing was written, if the disk is proven or `finish` will find them as a gap. */
+  /** Zeros are left out if the disk is proven, or if `finish` will find them as a gap. */
   #mustWriteZeros({ offset, length }: Run, blockBytes: number): boolean {
+    if (this.#writer === 'foreign') return true
+    if (this.#proven) return false
     const wholeBlocks = offset % blockBytes === 0 && length % blockBytes === 0
-    if (!this.#proven && !wholeBlocks) return true
-    return this.#writer === 'foreign' || this.#coverage.touches(offset, offset + length)
+    return !wholeBlocks || this.#coverage.touches(offset, offset + length)
   }
 
   async #writeRun({ offset, length }: Run, buffers: Buffer[]): Promise<void> {

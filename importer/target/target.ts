@@ -22,9 +22,12 @@ export interface Target extends AsyncDisposable {
    * declared size, which grows with them.
    */
   begin(diskSizeBytes: number, signal: AbortSignal, writer?: Writer): Promise<void>
-  /** Writes buffers one after the other at `offset`. Blocks of zeros are found and left out or zeroed. */
+  /**
+   * Writes buffers one after the other at `offset`, where nothing was written before. Blocks of zeros are found and left
+   * out or zeroed.
+   */
   write(offset: number, buffers: readonly Buffer[]): Promise<void>
-  /** Makes a range read as zero (allocated when preallocating). */
+  /** Makes a range read as zero (allocated when preallocating), whether or not it was written before. */
   zero(offset: number, length: number): Promise<void>
   /**
    * To be called with the bytes that another process (qemu-img) has written to `path` since the last call: bounds

@@ -1,0 +1,40 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
+import { DirtyWindow } from '../../../importer/target/dirty-window.ts'
+
+describe('dirty window', () => {
+  it('lets no more than two windows be dirty while the storage does not answer', async () => {
+    const stuck = Promise.withResolvers<void>()
+    let flushes = 0
+    const window = new DirtyWindow({
+      limitBytes: 100,
+      flush: () => {
+        flushes += 1
+        return stuck.promise
+      },
+    })
+    let admitted = 0
+    const writer = (async () => {
+      for (let count = 0; count < 100; count += 1) {
+        await window.admit(10)
+        admitted += 10
+      }
+    })()
+    for (let turn = 0; turn < 500; turn += 1) await setImmediate()
+    assert.equal(admitted, 200)
+    assert.equal(flushes, 1)
+    stuck.resolve()
+    await writer
+    assert.equal(admitted, 1000)
+  })
+
+  it('reports a flush that failed to the next writer and to who finishes', async () => {
+    const window = new DirtyWindow({ limitBytes: 10, flush: () => Promise.reject(new Error('EIO')) })
+    await window.admit(10)
+    await window.admit(10)
+    await setImmediate()
+    await assert.rejects(window.admit(1), /EIO/)
+    await assert.rejects(window.settle(), /EIO/)
+  })
+})
