@@ -1,0 +1,181 @@
+/**
+ * One test's stage: a namespace of its own, in which the strictest pod security standard is enforced, with everything in
+ * it written down. The namespace is deleted at the end; a failed test tells what was seen.
+ */
+import { randomBytes } from 'node:crypto'
+import { it } from 'node:test'
+import { kinds } from '../../../src/api/kinds.ts'
+import type { DataVolume, PersistentVolume, PersistentVolumeClaim, Pod } from '../../../src/api/kinds.ts'
+import type { Kind, KubeObject, NewObject } from '../../../src/kube/object.ts'
+import type { DataVolumeBuilder } from '../../fixtures/data-volume.ts'
+import type { TestCluster } from './cluster.ts'
+import { diskScript, parseDisk, resultOf, volumePod } from './content.ts'
+import type { DiskContent } from './content.ts'
+import { Recording } from './recording.ts'
+
+/** Long enough for a busy machine; nothing is asserted about time. */
+const patienceMs = 120_000
+
+export class Scene implements AsyncDisposable {
+  readonly cluster: TestCluster
+  readonly namespace: string
+  readonly seen: Recording
+  readonly #volumes: string[] = []
+  #pods = 0
+
+  constructor(cluster: TestCluster, namespace: string) {
+    this.cluster = cluster
+    this.namespace = namespace
+    this.seen = new Recording(cluster.kube, namespace)
+  }
+
+  static async open(cluster: TestCluster): Promise<Scene> {
+    const name = `e2e-${randomBytes(5).toString('hex')}`
+    await cluster.kube.create(kinds.namespace, {
+      apiVersion: 'v1',
+      kind: 'Namespace',
+      metadata: { name, labels: { 'pod-security.kubernetes.io/enforce': 'restricted', 'cdi-e2e': '' } },
+    })
+    const scene = new Scene(cluster, name)
+    await scene.seen.start()
+    return scene
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.seen[Symbol.asyncDispose]()
+    await this.cluster.kube.delete(kinds.namespace, { name: this.namespace })
+    for (const name of this.#volumes) await this.cluster.kube.delete(kinds.pv, { name })
+  }
+
+  /** Creates an object in the namespace. */
+  async create<T extends KubeObject>(kind: Kind<T>, object: NewObject<T>): Promise<T> {
+    return this.cluster.kube.create(kind, { ...object, metadata: { ...object.metadata, namespace: this.namespace } })
+  }
+
+  /** Creates a PersistentVolume that is deleted with the scene. */
+  async createVolume(object: NewObject<PersistentVolume>): Promise<PersistentVolume> {
+    const volume = await this.cluster.kube.create(kinds.pv, object)
+    this.#volumes.push(volume.metadata.name)
+    return volume
+  }
+
+  async apply(builder: DataVolumeBuilder): Promise<DataVolume> {
+    const { metadata, ...rest } = builder.manifest()
+    return this.create(kinds.dataVolume, { ...rest, metadata })
+  }
+
+  async secret(name: string, data: Record<string, string>): Promise<void> {
+    await this.create(kinds.secret, { apiVersion: 'v1', kind: 'Secret', metadata: { name }, stringData: data })
+  }
+
+  async configMap(name: string, data: Record<string, string>): Promise<void> {
+    await this.create(kinds.configMap, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name }, data })
+  }
+
+  async annotate(kind: Kind, name: string, annotations: Record<string, string | null>): Promise<void> {
+    const key = { namespace: this.namespace, name }
+    await this.cluster.kube.patch(kind, key, { metadata: { annotations } }, { type: 'merge' })
+  }
+
+  dataVolume(name: string): DataVolume | undefined {
+    return this.seen.dataVolumes.cache.get({ namespace: this.namespace, name })
+  }
+
+  pvc(name: string): PersistentVolumeClaim | undefined {
+    return this.seen.pvcs.cache.get({ namespace: this.namespace, name })
+  }
+
+  pod(name: string): Pod | undefined {
+    return this.seen.pods.cache.get({ namespace: this.namespace, name })
+  }
+
+  /** Asks after each change in the namespace until the answer is neither undefined nor false. */
+  async until<T>(what: string, question: () => T | undefined | false): Promise<T> {
+    return this.seen.until(what, patienceMs, question)
+  }
+
+  /** Waits for a phase. When the DataVolume fails for good instead, the wait ends at once. */
+  async reaches(name: string, phase: string): Promise<DataVolume> {
+    return this.until(`${name} to be ${phase}`, () => {
+      const found = this.dataVolume(name)
+      if (found?.status?.phase === phase) return found
+      if (found?.status?.phase === 'Failed') throw new Error(`${name} failed instead of becoming ${phase}`)
+      return undefined
+    })
+  }
+
+  /** Waits until the DataVolume is Succeeded and its claim has its volume. */
+  async succeeds(name: string): Promise<DataVolume> {
+    await this.reaches(name, 'Succeeded')
+    await this.until(`claim ${name} to be bound`, () => this.pvc(name)?.status?.phase === 'Bound')
+    return this.until(`${name} to be bound`, () => {
+      const found = this.dataVolume(name)
+      return isTrue(found, 'Bound') && isTrue(found, 'Ready') ? found : undefined
+    })
+  }
+
+  /** Waits for a condition in the words of `Moment`: `Running=False Error: …` that matches. */
+  async shows(name: string, pattern: RegExp): Promise<void> {
+    await this.until(`${name} to show ${pattern}`, () =>
+      this.seen.course(name).some(({ conditions }) => conditions.some((condition) => pattern.test(condition))),
+    )
+  }
+
+  /** Waits for an event about a DataVolume that matches, in the words of `eventsOf`. */
+  async tells(name: string, pattern: RegExp): Promise<void> {
+    await this.until(`an event of ${name} that matches ${pattern}`, () =>
+      this.seen.eventsOf('DataVolume', name).some((event) => pattern.test(event)),
+    )
+  }
+
+  /** Starts a pod that uses the volume of a claim. */
+  async use(pvcName: string, script: string): Promise<string> {
+    const pvc = await this.until(`claim ${pvcName}`, () => this.pvc(pvcName))
+    const name = `uses-${(this.#pods += 1)}`
+    await this.create(kinds.pod, volumePod(this.cluster, { name, pvc, script }))
+    return name
+  }
+
+  /** Waits for the end of a pod of {@link use}; gives what it wrote. */
+  async resultOf(podName: string): Promise<string> {
+    return this.until(`the end of pod ${podName}`, () => {
+      const pod = this.pod(podName)
+      return pod && resultOf(pod)
+    })
+  }
+
+  /** Runs a script with the volume of a claim; gives what it wrote to /dev/termination-log. */
+  async read(pvcName: string, script: string): Promise<string> {
+    const name = await this.use(pvcName, script)
+    const result = await this.resultOf(name)
+    await this.cluster.kube.delete(kinds.pod, { namespace: this.namespace, name })
+    return result
+  }
+
+  /** The disk in the volume of a claim, of which `bytes` bytes came from the source. */
+  async disk(pvcName: string, bytes: number): Promise<DiskContent> {
+    const pvc = await this.until(`claim ${pvcName}`, () => this.pvc(pvcName))
+    return parseDisk(await this.read(pvcName, diskScript(pvc, bytes)))
+  }
+}
+
+function isTrue(found: DataVolume | undefined, type: string): boolean {
+  return found?.status?.conditions?.some((condition) => condition.type === type && condition.status === 'True') ?? false
+}
+
+/** A test on a stage of its own. */
+export function scenario(title: string, cluster: () => TestCluster, body: (scene: Scene) => Promise<void>): void {
+  it(title, { timeout: 4 * patienceMs }, async () => {
+    await using scene = await Scene.open(cluster())
+    try {
+      await body(scene)
+    } catch (error) {
+      throw new Error(
+        `${error instanceof Error ? error.message : String(error)}\nSeen in ${scene.namespace}:\n${scene.seen.report()}`,
+        {
+          cause: error,
+        },
+      )
+    }
+  })
+}
