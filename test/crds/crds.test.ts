@@ -69,7 +69,8 @@ describe('the CRDs', () => {
     it(`explain every field: ${name}`, () => {
       const { kind } = crd.spec.names
       for (const version of crd.spec.versions) {
-        assert.deepEqual(undescribed(version.schema.openAPIV3Schema, kind), [])
+        // The API server explains `metadata` itself and takes no words of ours about it.
+        assert.deepEqual(undescribed(version.schema.openAPIV3Schema, kind), [`${kind}.metadata`])
       }
     })
   }
