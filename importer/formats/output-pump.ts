@@ -1,7 +1,10 @@
 /**
- * Carries the output of a Node stream to a sink, one buffer at a time and never ahead of it. Event driven rather than
- * `for await`, which glues the buffers that are waiting into one (a copy of everything) and costs a promise per buffer
- * even when the sink answers at once.
+ * Carries the output of a Node stream to a sink, one buffer at a time. Event driven rather than `for await`, which glues
+ * the buffers that are waiting into one (a copy of everything) and costs a promise per buffer even when the sink answers
+ * at once.
+ *
+ * A paused stream may start to flow again without being asked: Node resumes the output of a child when that exits, so
+ * that its end is seen. What then comes while the sink is busy waits here; it is no more than the stream had buffered.
  */
 import type { Readable } from 'node:stream'
 import type { Sink } from '../sources/source.ts'
@@ -9,13 +12,20 @@ import type { Sink } from '../sources/source.ts'
 /** Resolves at the stream's end, after the sink took the last buffer; rejects with the stream's or the sink's error. */
 export function pumpOutput(output: Readable, sink: Sink): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const waiting: Buffer[] = []
   let busy = false
   let ended = false
   const fail = (error: unknown): void => {
     output.off('data', take)
+    waiting.length = 0
     reject(error)
   }
   function take(chunk: Buffer): void {
+    if (busy) {
+      waiting.push(chunk)
+      output.pause()
+      return
+    }
     let taken: void | Promise<void>
     try {
       taken = sink(chunk)
@@ -30,6 +40,8 @@ export function pumpOutput(output: Readable, sink: Sink): Promise<void> {
   }
   function proceed(): void {
     busy = false
+    while (!busy && waiting.length > 0) take(waiting.shift()!)
+    if (busy) return
     if (ended) resolve()
     else output.resume()
   }

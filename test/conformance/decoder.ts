@@ -209,6 +209,20 @@ export function decoderConformance({ decoder, pack, padding, runs, sizeBytes = 3
       await decoding[Symbol.asyncDispose]()
     })
 
+    it('hands everything in order to a sink that takes its time, to the last buffer', async () => {
+      const data = someData(4_000_000, 15)
+      const out: Buffer[] = []
+      let busy = false
+      await decodeTo(decoder, cut(pack(data), 10_001), async (chunk) => {
+        assert.ok(!busy, 'the sink was called while it was busy')
+        busy = true
+        await new Promise((resolve) => setTimeout(resolve, out.length % 3))
+        out.push(chunk)
+        busy = false
+      })
+      assert.ok(Buffer.concat(out).equals(data))
+    })
+
     it('passes on the error of a sink as it is, from a call and from a promise', async () => {
       const refusal = new Error('the disk is full')
       const packed = pack(someData(2_000_000, 10))

@@ -3,9 +3,11 @@ import { buffer } from 'node:stream/consumers'
 import { describe, it } from 'node:test'
 import * as fc from 'fast-check'
 import { pack } from 'tar-stream'
-import type { Headers } from 'tar-stream'
+import type { Header } from 'tar-stream'
 import { TarReader } from '../../../importer/formats/tar.ts'
 import type { TarEntry } from '../../../importer/formats/tar.ts'
+
+type EntryHeader = Partial<Header> & Pick<Header, 'name'>
 
 interface Read {
   readonly entry: TarEntry
@@ -33,7 +35,7 @@ async function readTar(archive: Buffer, pieceBytes: number): Promise<Read[]> {
   return entries
 }
 
-async function makeTar(entries: readonly { header: Headers; content?: Buffer }[]): Promise<Buffer> {
+async function makeTar(entries: readonly { header: EntryHeader; content?: Buffer }[]): Promise<Buffer> {
   const packing = pack()
   for (const { header, content } of entries) packing.entry(header, content ?? Buffer.alloc(0))
   packing.finalize()

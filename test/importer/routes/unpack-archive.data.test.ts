@@ -22,12 +22,14 @@ import { after, before, describe, it } from 'node:test'
 import { buffer } from 'node:stream/consumers'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { pack } from 'tar-stream'
-import type { Headers } from 'tar-stream'
+import type { Header } from 'tar-stream'
 import type { Encoding } from '../../../importer/formats/decoder.ts'
 import { discardDirectory, unpackArchive } from '../../../importer/routes/unpack-archive.ts'
 import type { UnpackArchiveOptions } from '../../../importer/routes/unpack-archive.ts'
 import type { Source } from '../../../importer/sources/source.ts'
 import { silentLog } from '../../../src/log.ts'
+
+type EntryHeader = Partial<Header> & Pick<Header, 'name'>
 
 let root: string
 before(async () => {
@@ -52,7 +54,7 @@ async function unpackInto(directory: string, archive: Buffer, more: Partial<Unpa
   await unpackArchive({ source: sourceOf(archive), encodings: [], directory, signal, log: silentLog(), ...more })
 }
 
-async function makeTar(entries: readonly (Headers & { content?: string })[]): Promise<Buffer> {
+async function makeTar(entries: readonly (EntryHeader & { content?: string })[]): Promise<Buffer> {
   const packing = pack()
   for (const { content, ...header } of entries) packing.entry(header, content ?? '')
   packing.finalize()
@@ -291,7 +293,7 @@ describe('an archive that is refused', { timeout: 300_000 }, () => {
     assert.deepEqual((await readdir(outside)).sort(), ['secret', 'volume'])
   }
 
-  const unsafe: Record<string, (Headers & { content?: string })[]> = {
+  const unsafe: Record<string, (EntryHeader & { content?: string })[]> = {
     'climbs out by its name': [{ name: '../secret', content: 'evil' }],
     'climbs out in the middle of its name': [{ name: 'a/../../secret', content: 'evil' }],
     'climbs out by an absolute name': [{ name: '/../secret', content: 'evil' }],
@@ -391,7 +393,7 @@ describe('an archive that is refused', { timeout: 300_000 }, () => {
     const archive = tar(await makeTree())
     const fault = new Error('connection lost')
     const source = sourceOf(archive) as Extract<Source, { kind: 'ranged' }>
-    const failing: Source = {
+    const failing: Extract<Source, { kind: 'ranged' }> = {
       ...source,
       async stream(_range, sink) {
         await sink(archive.subarray(0, 1_000_000))
