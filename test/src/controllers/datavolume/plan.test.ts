@@ -1,0 +1,275 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { annotations } from '../../../../src/api/names.ts'
+import { isOurs, planSync } from '../../../../src/controllers/datavolume/plan.ts'
+import type { SyncObservation, SyncPlan } from '../../../../src/controllers/datavolume/plan.ts'
+import {
+  cdiConfig,
+  claim,
+  csiDriver,
+  dataVolume,
+  directTarget,
+  populatedTarget,
+  prime,
+  storageClass,
+  storageProfile,
+  volume,
+} from '../fixtures.ts'
+
+function seen(facts: Partial<SyncObservation> = {}): SyncObservation {
+  return {
+    dataVolume: dataVolume(),
+    target: undefined,
+    prime: undefined,
+    importSource: undefined,
+    storageClasses: [storageClass()],
+    storageProfiles: [storageProfile()],
+    csiDrivers: [csiDriver()],
+    persistentVolumes: [],
+    cdiConfig: cdiConfig(),
+    honorWaitForFirstConsumer: true,
+    adoptionGate: false,
+    installer: {},
+    ...facts,
+  }
+}
+
+function planned<A extends SyncPlan['act']>(act: A, facts: Partial<SyncObservation>): Extract<SyncPlan, { act: A }> {
+  const plan = planSync(seen(facts))
+  assert.equal(plan.act, act, JSON.stringify(plan))
+  return plan as Extract<SyncPlan, { act: A }>
+}
+
+const importSource = {
+  apiVersion: 'cdi.kubevirt.io/v1beta1',
+  kind: 'VolumeImportSource',
+  metadata: { name: 'volume-import-source-uid-dv', namespace: 'vms', uid: 'u', resourceVersion: '1' },
+  spec: {},
+}
+
+describe('a DataVolume without a claim', () => {
+  it('gets claim and source in populator mode as in the recordings', () => {
+    const plan = planned('create', {})
+    assert.deepEqual(plan.dataVolumeAnnotations, { 'cdi.kubevirt.io/storage.usePopulator': 'true' })
+    assert.deepEqual(plan.claim.metadata, {
+      name: 'dv',
+      namespace: 'vms',
+      annotations: {
+        'cdi.kubevirt.io/createdForDataVolume': 'uid-dv',
+        'cdi.kubevirt.io/storage.contentType': 'kubevirt',
+        'cdi.kubevirt.io/storage.pod.restarts': '0',
+        'cdi.kubevirt.io/storage.preallocation.requested': 'false',
+        'cdi.kubevirt.io/storage.usePopulator': 'true',
+      },
+      labels: {
+        'alerts.k8s.io/KubePersistentVolumeFillingUp': 'disabled',
+        app: 'containerized-data-importer',
+        'app.kubernetes.io/component': 'storage',
+        'app.kubernetes.io/managed-by': 'cdi-controller',
+      },
+      ownerReferences: [
+        {
+          apiVersion: 'cdi.kubevirt.io/v1beta1',
+          kind: 'DataVolume',
+          name: 'dv',
+          uid: 'uid-dv',
+          controller: true,
+          blockOwnerDeletion: true,
+        },
+      ],
+    })
+    assert.deepEqual(plan.claim.spec?.dataSourceRef, {
+      apiGroup: 'cdi.kubevirt.io',
+      kind: 'VolumeImportSource',
+      name: 'volume-import-source-uid-dv',
+    })
+    assert.equal(plan.claim.spec?.resources?.requests?.['storage'], '71135396')
+    assert.equal(plan.importSource?.metadata.name, 'volume-import-source-uid-dv')
+    assert.deepEqual(plan.importSource?.spec, { source: { http: { url: 'http://images.example/disk.qcow2' } } })
+  })
+
+  it('carries the order on the claim itself in the direct mode', () => {
+    const plan = planned('create', { dataVolume: dataVolume({ annotated: { [annotations.usePopulator]: 'false' } }) })
+    assert.deepEqual(plan.dataVolumeAnnotations, {})
+    assert.equal(plan.importSource, undefined)
+    assert.equal(plan.claim.spec?.dataSourceRef, undefined)
+    const written = plan.claim.metadata.annotations ?? {}
+    assert.equal(written[annotations.importSource], 'http')
+    assert.equal(written[annotations.importEndpoint], 'http://images.example/disk.qcow2')
+    assert.equal(written[annotations.usePopulator], 'false')
+  })
+
+  it('takes the direct mode when no CSI driver serves the class, or the class does not exist', () => {
+    assert.deepEqual(planned('create', { csiDrivers: [] }).dataVolumeAnnotations, {
+      [annotations.usePopulator]: 'false',
+    })
+    assert.deepEqual(planned('create', { storageClasses: [] }).dataVolumeAnnotations, {
+      [annotations.usePopulator]: 'false',
+    })
+  })
+
+  it('refuses a mode that is no boolean', () => {
+    const facts = { dataVolume: dataVolume({ annotated: { [annotations.usePopulator]: 'maybe' } }) }
+    assert.throws(() => planSync(seen(facts)), /not a boolean/)
+  })
+
+  it('is bound at once when the gate is off', () => {
+    const plan = planned('create', { honorWaitForFirstConsumer: false })
+    assert.equal(plan.claim.metadata.annotations?.[annotations.bindImmediate], '')
+  })
+
+  it('says on the source only what the DataVolume says', () => {
+    const plan = planned('create', {
+      dataVolume: dataVolume({
+        spec: { preallocation: true, contentType: 'archive', source: { http: { url: 'http://x/a.tar' } } },
+      }),
+    })
+    assert.deepEqual(plan.importSource?.spec, {
+      source: { http: { url: 'http://x/a.tar' } },
+      contentType: 'archive',
+      preallocation: true,
+    })
+  })
+
+  it('gets no claim when a restore will bring it', () => {
+    planned('none', { dataVolume: dataVolume({ annotated: { [annotations.prePopulated]: 'dv' } }) })
+  })
+
+  it('is refused when it cannot be rendered', () => {
+    const spec = { storage: { storageClassName: 'nothere', resources: { requests: { storage: '64Mi' } } } }
+    assert.deepEqual(planned('refuse', { dataVolume: dataVolume({ spec }) }).failure, {
+      phase: '',
+      reason: 'ErrClaimNotValid',
+      message: 'PVC spec is missing accessMode and no storageClass to choose profile',
+    })
+  })
+
+  it('waits silently for a StorageProfile that has no status yet', () => {
+    const spec = { storage: { storageClassName: 'csi', resources: { requests: { storage: '64Mi' } } } }
+    planned('wait', { dataVolume: dataVolume({ spec }), storageProfiles: [] })
+  })
+
+  const checked = dataVolume({ annotated: { [annotations.checkStaticVolume]: '' } })
+  it('takes a volume that lies ready for it instead of an import', () => {
+    const ready = { phase: 'Available', claimRef: { namespace: 'vms', name: 'dv' } }
+    const plan = planned('create', {
+      dataVolume: checked,
+      persistentVolumes: [
+        volume({ name: 'pv-b', ...ready }),
+        volume({ name: 'pv-a', ...ready }),
+        volume({ name: 'pv-small', ...ready, size: '1Mi' }),
+        volume({ name: 'pv-other', phase: 'Available', claimRef: { namespace: 'vms', name: 'other' } }),
+      ],
+    })
+    assert.equal(plan.claim.metadata.annotations?.[annotations.persistentVolumeList], '["pv-a","pv-b"]')
+    assert.equal(plan.claim.spec?.dataSourceRef, undefined)
+    assert.equal(plan.importSource, undefined)
+  })
+
+  it('is imported as usual when no volume lies ready', () => {
+    const plan = planned('create', { dataVolume: checked })
+    assert.equal(plan.claim.metadata.annotations?.[annotations.persistentVolumeList], undefined)
+    assert.ok(plan.importSource)
+  })
+
+  it('is left to the storage when it names a data source', () => {
+    const dataSourceRef = { apiGroup: 'x.example', kind: 'Thing', name: 'thing' }
+    const spec = { source: undefined, storage: { ...dataVolume().spec.storage, dataSourceRef } }
+    const served = planned('create', { dataVolume: dataVolume({ spec }) })
+    assert.equal(served.claim.metadata.annotations?.[annotations.externalPopulation], 'true')
+    assert.deepEqual(served.claim.spec?.dataSourceRef, dataSourceRef)
+    assert.equal(served.importSource, undefined)
+    assert.deepEqual(served.events, [])
+    const not = planned('create', { dataVolume: dataVolume({ spec }), csiDrivers: [] })
+    assert.deepEqual(
+      not.events?.map(({ reason }) => reason),
+      ['NoCSIDriverForExternalPopulation'],
+    )
+  })
+})
+
+describe('a DataVolume with a claim', () => {
+  it('needs nothing more while the import runs', () => {
+    planned('none', { target: populatedTarget(), importSource, prime: prime() })
+    planned('none', { target: directTarget() })
+  })
+
+  it('waits until the claim of a former DataVolume has gone', () => {
+    const plan = planned('none', { target: claim({ terminating: true, owner: dataVolume() }) })
+    assert.deepEqual(plan.events, [
+      { type: 'Warning', reason: 'ErrResourceMarkedForDeletion', message: 'Resource "dv" marked for deletion' },
+    ])
+  })
+
+  it('does not touch a claim that is not its own', () => {
+    const events = [
+      {
+        type: 'Warning',
+        reason: 'ErrResourceExists',
+        message: 'Resource "dv" already exists and is not managed by DataVolume',
+      },
+    ]
+    assert.deepEqual(planned('none', { target: claim() }).events, events)
+    const foreign = claim({ owner: claim({ name: 'else' }), annotated: { [annotations.populatedFor]: 'dv' } })
+    assert.deepEqual(planned('none', { target: foreign }).events, events)
+  })
+
+  it('adopts a claim that holds its data or that it may take', () => {
+    planned('adopt', { target: claim({ annotated: { [annotations.populatedFor]: 'dv' } }) })
+    planned('adopt', { target: claim(), adoptionGate: true })
+    planned('adopt', {
+      target: claim(),
+      dataVolume: dataVolume({ annotated: { [annotations.allowClaimAdoption]: 'true' } }),
+    })
+  })
+
+  it('does not adopt against its own annotation, even one that makes no sense', () => {
+    for (const value of ['false', 'perhaps']) {
+      const wish = dataVolume({ annotated: { [annotations.allowClaimAdoption]: value } })
+      planned('none', { target: claim(), dataVolume: wish, adoptionGate: true })
+    }
+  })
+
+  it('marks itself as pre-populated once the filled claim is bound', () => {
+    const target = claim({ phase: 'Bound', owner: dataVolume(), annotated: { [annotations.populatedFor]: 'dv' } })
+    const plan = planned('annotateDataVolume', { target })
+    assert.deepEqual(plan.annotations, { [annotations.prePopulated]: 'dv' })
+    planned('none', { target, dataVolume: dataVolume({ annotated: { [annotations.prePopulated]: 'dv' } }) })
+  })
+
+  it('takes a volume of its own that arrived, and sends away a wrong one', () => {
+    const facts = { owner: dataVolume(), annotated: { [annotations.persistentVolumeList]: '["pv-1"]' } }
+    planned('none', { target: claim(facts) })
+    const right = planned('annotateTarget', {
+      target: claim({ ...facts, phase: 'Bound', spec: { volumeName: 'pv-1' } }),
+    })
+    assert.deepEqual(right.annotations, { [annotations.persistentVolumeList]: null, [annotations.populatedFor]: 'dv' })
+    const wrong = planned('deleteTarget', { target: claim({ ...facts, phase: 'Bound', spec: { volumeName: 'pv-9' } }) })
+    assert.equal(wrong.message, 'DataVolume bound to unexpected PV pv-9')
+  })
+
+  it('makes a source again that was deleted too early, but not once P is there', () => {
+    planned('makeImportSource', { target: populatedTarget() })
+    planned('none', { target: populatedTarget(), prime: prime() })
+    planned('none', { target: populatedTarget({ annotated: { [annotations.podPhase]: 'Succeeded' } }) })
+  })
+
+  it('deletes the source when all is done', () => {
+    const target = populatedTarget({ phase: 'Bound', annotated: { [annotations.podPhase]: 'Succeeded' } })
+    planned('none', { target, importSource })
+    planned('deleteImportSource', { target, importSource, dataVolume: dataVolume({ status: { phase: 'Succeeded' } }) })
+  })
+})
+
+describe('whose DataVolume it is', () => {
+  it('answers for imports and for the storage, not for uploads and clones', () => {
+    assert.equal(isOurs(dataVolume()), true)
+    assert.equal(isOurs(dataVolume({ spec: { source: { blank: {} } } })), true)
+    assert.equal(isOurs(dataVolume({ spec: { source: { upload: {} } } })), false)
+    assert.equal(isOurs(dataVolume({ spec: { source: { pvc: { namespace: 'a', name: 'b' } } } })), false)
+    assert.equal(
+      isOurs(dataVolume({ spec: { source: undefined, sourceRef: { kind: 'DataSource', name: 'x' } } })),
+      false,
+    )
+  })
+})
