@@ -103,7 +103,7 @@ export async function allPrograms(): Promise<Record<BuildName, string>> {
 }
 
 /** kubectl is taken from PATH where there is one, and built from the same module otherwise. */
-async function kubectlDir(): Promise<string> {
+export async function kubectlDir(): Promise<string> {
   for (const dir of (process.env['PATH'] ?? '').split(':')) {
     if (dir !== '' && (await exists(join(dir, 'kubectl')))) return dir
   }

@@ -1,12 +1,11 @@
 /** Whatever dies in the middle, the disk arrives whole; what was deleted leaves nothing behind. */
 import assert from 'node:assert/strict'
 import { before, describe } from 'node:test'
-import { execa } from 'execa'
 import { kinds } from '../../src/api/kinds.ts'
 import type { Pod } from '../../src/api/kinds.ts'
-import { kubeconfigPath } from '../cluster/layout.ts'
 import { dataVolume } from '../fixtures/data-volume.ts'
 import { classes, installNamespace } from './support/cluster.ts'
+import { execIn } from './support/exec.ts'
 import { imageFiles } from './support/images.ts'
 import { scenario } from './support/scene.ts'
 import type { Scene } from './support/scene.ts'
@@ -79,19 +78,13 @@ describe('an import', { concurrency: 3 }, () => {
       const own = await stage().serve(slowly)
       await scene.apply(disk(own))
       const worker = await middle(scene)
-      const kubeconfig = process.env['KUBECONFIG'] ?? kubeconfigPath()
-      const inPod = [
-        '--kubeconfig',
-        kubeconfig,
-        '-n',
-        scene.namespace,
-        'exec',
-        worker.metadata.name,
-        '-c',
-        'importer',
-        '--',
-      ]
-      await execa('kubectl', [...inPod, '/bin/sh', '-c', 'kill -TERM 1'])
+      const { name } = worker.metadata
+      await execIn({
+        namespace: scene.namespace,
+        pod: name,
+        container: 'importer',
+        command: ['/bin/sh', '-c', 'kill -TERM 1'],
+      })
       await arrivesWhole(scene)
       assert.ok((scene.dataVolume('dv')?.status?.restartCount ?? 0) >= 1)
       const sent = await own.sentBytes(imageFiles.raw)
