@@ -16,6 +16,7 @@ import type {
   StorageClass,
   StorageProfile,
   VolumeImportSource,
+  VolumeSnapshotClass,
 } from '../../api/kinds.ts'
 import { annotations } from '../../api/names.ts'
 import { Cache, trimManagedFields } from '../../kube/cache.ts'
@@ -42,6 +43,8 @@ export interface Caches {
   readonly csiDrivers: Held<CSIDriver>
   readonly cdiConfigs: Held<CDIConfig>
   readonly cdis: Held<CDI>
+  /** Empty when snapshots are not installed. */
+  readonly volumeSnapshotClasses: Held<VolumeSnapshotClass>
 }
 
 /** Names of the indexes below. */
@@ -67,7 +70,7 @@ export function createCaches({ client, log, metrics }: { client: KubeClient; log
   const started: Cache<KubeObject>[] = []
   const cacheOf = <T extends KubeObject>(
     kind: Kind<T>,
-    options: { fieldSelector?: string; transform?: (object: T) => T } = {},
+    options: { fieldSelector?: string; transform?: (object: T) => T; optional?: boolean } = {},
   ): Cache<T> => {
     const cache = new Cache<T>({ client, kind, log, ...(metrics ? { metrics } : {}), ...options })
     started.push(cache as unknown as Cache<KubeObject>)
@@ -85,6 +88,7 @@ export function createCaches({ client, log, metrics }: { client: KubeClient; log
     csiDrivers: cacheOf(kinds.csiDriver),
     cdiConfigs: cacheOf(kinds.cdiConfig),
     cdis: cacheOf(kinds.cdi),
+    volumeSnapshotClasses: cacheOf(kinds.volumeSnapshotClass, { optional: true }),
   }
   addIndexes(caches)
   return {
