@@ -13,16 +13,27 @@ export interface ProgressSnapshot {
   readonly phase: string
 }
 
+/** The part of the whole that a step fills. */
+export interface PercentShare {
+  readonly fromPercent: number
+  readonly toPercent: number
+}
+
 export class Progress {
   #doneBytes = 0
   #totalBytes: number | undefined
   #percent: number | undefined
   #phase = 'connect'
+  #share: PercentShare = { fromPercent: 0, toPercent: 100 }
 
-  /** Names the phase and, when known, the bytes that the source will deliver. */
-  enter(phase: string, totalBytes?: number): void {
+  /**
+   * Names the phase and, when known, the bytes that the source will deliver. With a share, what follows fills only that
+   * part of the whole: a route of two steps gives each its own.
+   */
+  enter(phase: string, totalBytes?: number, share?: PercentShare): void {
     this.#phase = phase
     if (totalBytes !== undefined) this.#totalBytes = totalBytes
+    if (share) this.#share = share
   }
 
   /** More bytes of the source were taken. */
@@ -33,7 +44,10 @@ export class Progress {
 
   /** The converter's own percentage, 0–100. Smaller values than before are ignored. */
   readonly percent = (value: number): void => {
-    if (Number.isFinite(value)) this.#percent = Math.min(100, Math.max(this.#percent ?? 0, value))
+    if (!Number.isFinite(value)) return
+    const { fromPercent, toPercent } = this.#share
+    const overall = fromPercent + ((toPercent - fromPercent) * Math.min(100, value)) / 100
+    this.#percent = Math.min(100, Math.max(this.#percent ?? 0, overall))
   }
 
   snapshot(): ProgressSnapshot {

@@ -1,0 +1,134 @@
+/**
+ * The route for disk images that can only be read forward (packed, uploaded, from a server without ranges): decoded into a
+ * sparse file in the scratch directory, looked at there, converted by qemu-img, and removed whatever happens.
+ */
+import { randomUUID } from 'node:crypto'
+import { open, rm, truncate } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
+import { join } from 'node:path'
+import { prefixError } from '../../src/errors.ts'
+import type { Log } from '../../src/log.ts'
+import type { Encoding } from '../formats/decoder.ts'
+import type { DiskFormat } from '../formats/detect.ts'
+import { inspectImage } from '../image/inspect.ts'
+import { haltWriter } from '../image/halt-writer.ts'
+import type { Progress } from '../progress.ts'
+import type { Digest } from '../sources/checksum.ts'
+import type { Source } from '../sources/source.ts'
+import { openTarget } from '../target/open-target.ts'
+import type { Target } from '../target/target.ts'
+import { convertImage } from './convert-image.ts'
+import { copyStream } from './copy-stream.ts'
+
+/** Share of the whole that progress gives to staging: downloading mostly takes longer than converting. */
+const stagedPercent = 75
+
+export interface ConvertStaged {
+  readonly source: Source
+  /** Outer encodings, outermost first. */
+  readonly encodings: readonly Encoding[]
+  /** What is inside of them. */
+  readonly format: Exclude<DiskFormat, 'raw'>
+  /** An existing directory with room for the decoded image. */
+  readonly scratchDirectory: string
+  readonly target: Target
+  /** Sees every byte of the source (still packed) in order; verified by the caller. */
+  readonly digest?: Digest
+  readonly directIo?: boolean
+  readonly progress: Progress
+  readonly signal: AbortSignal
+  readonly log: Log
+}
+
+/**
+ * Resolves with the size of the disk in bytes; the target is left to be finished. Throws the source's and the decoders'
+ * errors, CDI_TARGET_* for scratch and target, CDI_IMAGE_*, CDI_FORMAT_*, CDI_CONVERT_FAILED.
+ */
+export async function convertStaged({
+  source,
+  encodings,
+  format,
+  scratchDirectory,
+  target,
+  digest,
+  directIo = false,
+  progress,
+  signal,
+  log,
+}: ConvertStaged): Promise<number> {
+  // A name of its own: scratch may be a directory that others use too.
+  const path = join(scratchDirectory, `tmpimage-${randomUUID()}`)
+  try {
+    progress.enter('stage', undefined, { fromPercent: 0, toPercent: stagedPercent })
+    const sizeBytes = await stage({ source, encodings, path, digest, progress, signal, log })
+    progress.enter('convert', undefined, { fromPercent: stagedPercent, toPercent: 100 })
+    await using image = await open(path)
+    const facts = await inspectImage({
+      format,
+      name: source.name,
+      sizeBytes,
+      read: (...piece) => readPiece(image, piece),
+    })
+    using halt = haltWriter({ written: (bytes) => target.written(bytes) })
+    try {
+      await convertImage({
+        location: { filePath: path },
+        facts,
+        name: source.name,
+        target,
+        directIo,
+        onProgress: progress.percent,
+        onStart: halt.watch,
+        signal,
+        log,
+      })
+    } catch (error) {
+      signal.throwIfAborted()
+      throw halt.failure ?? error
+    }
+    log.info({ stagedBytes: sizeBytes, virtualSizeBytes: facts.virtualSizeBytes }, 'image converted')
+    return facts.virtualSizeBytes
+  } finally {
+    await rm(path, { force: true })
+  }
+}
+
+/** Resolves with the length of the decoded image. It needs no fsync: after a crash it is staged anew. */
+async function stage({
+  source,
+  encodings,
+  path,
+  digest,
+  progress,
+  signal,
+  log,
+}: Pick<ConvertStaged, 'source' | 'encodings' | 'progress' | 'signal' | 'log'> & {
+  path: string
+  digest: Digest | undefined
+}): Promise<number> {
+  try {
+    await using scratch = await openTarget({ path, preallocate: false, log })
+    const sizeBytes = await copyStream({
+      source,
+      encodings,
+      target: scratch,
+      maxBytes: scratch.capacityBytes,
+      onBytes: progress.bytes,
+      signal,
+      log,
+      ...(digest ? { digest } : {}),
+    })
+    // Zeros at the end were left out.
+    await truncate(path, sizeBytes)
+    return sizeBytes
+  } catch (error) {
+    signal.throwIfAborted()
+    throw prefixError('Unable to transfer source data to scratch space', error)
+  }
+}
+
+async function readPiece(image: FileHandle, [offset, length]: [number, number]): Promise<Buffer> {
+  const bytes = Buffer.alloc(length)
+  const { bytesRead } = await image.read(bytes, 0, length, offset)
+  return bytes.subarray(0, bytesRead)
+}
