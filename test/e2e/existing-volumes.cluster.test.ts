@@ -68,7 +68,7 @@ describe('a claim that exists already', { concurrency: 3 }, () => {
       await claim(scene)
       await scene.apply(disk)
       await scene.tells(
-        'dv',
+        'DataVolume/dv',
         /^Warning ErrResourceExists: Resource "dv" already exists and is not managed by DataVolume$/,
       )
       const pvc = scene.pvc('dv')

@@ -49,7 +49,7 @@ describe('a source that is not there', { concurrency: 3 }, () => {
       await scene.apply(disk(web.url('late.img')))
       const text = 'Unable to connect to http data source: expected status code 200, got 404. Status: 404 Not Found'
       await scene.shows('dv', new RegExp(`^Running=False Error: ${text}$`))
-      await scene.tells('dv', new RegExp(`^Warning Error: ${text}$`))
+      await scene.tells('DataVolume/dv', new RegExp(`^Warning Error: ${text}$`))
       await scene.shows('dv', new RegExp(`^Bound=False Pending: target PVC dv Pending and \\[prime-.*\\] : ${text}$`))
       assert.equal(scene.dataVolume('dv')?.status?.phase, 'ImportInProgress')
       await restarts(scene, 1)
@@ -81,7 +81,7 @@ describe('an image that does not fit', { concurrency: 3 }, () => {
       const web = await stage().serve({})
       await scene.apply(disk(web.url(imageFiles.qcow2)).storage('16Mi'))
       await scene.shows('dv', /^Running=False Error: DataVolume too small to contain image$/)
-      await scene.tells('dv', /^Warning Error: DataVolume too small to contain image$/)
+      await scene.tells('DataVolume/dv', /^Warning Error: DataVolume too small to contain image$/)
       await restarts(scene, 2)
       const prime = scene.pvc('dv')?.metadata.annotations?.['cdi.kubevirt.io/storage.populator.pvcPrime'] ?? ''
       const events = scene.seen.eventsOf('PersistentVolumeClaim', prime)
@@ -196,7 +196,7 @@ describe('a class that cannot be found', { concurrency: 2 }, () => {
       await scene.apply(dataVolume('dv').blank().storage('64Mi').on('no-such-class'))
       await scene.shows('dv', new RegExp(`^Bound=False ErrClaimNotValid: ${text}$`))
       await scene.shows('dv', new RegExp(`^Ready=False ErrClaimNotValid: ${text}$`))
-      await scene.tells('dv', new RegExp(`^Warning ErrClaimNotValid: ${text}$`))
+      await scene.tells('DataVolume/dv', new RegExp(`^Warning ErrClaimNotValid: ${text}$`))
       assert.equal(scene.dataVolume('dv')?.status?.phase ?? '', '')
       assert.equal(scene.pvc('dv'), undefined)
     },

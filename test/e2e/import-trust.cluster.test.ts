@@ -65,7 +65,7 @@ describe('a server with basic authentication', { concurrency: 2 }, () => {
     async (scene) => {
       await scene.apply(disk(guarded.url(imageFiles.qcow2), { secretRef: 'login' }))
       await scene.shows('dv', /^Running=False CreateContainerConfigError: secret "login" not found$/)
-      await scene.tells('dv', /^Warning CreateContainerConfigError: secret "login" not found$/)
+      await scene.tells('DataVolume/dv', /^Warning CreateContainerConfigError: secret "login" not found$/)
       assert.equal(scene.dataVolume('dv')?.status?.phase, 'ImportScheduled')
       await scene.secret('login', { accessKeyId: 'reader', secretKey: 'pa:ss word' })
       await scene.succeeds('dv')
@@ -162,8 +162,8 @@ describe('a checksum', { concurrency: 2 }, () => {
       await scene.reaches('dv', 'Failed')
       const text = `checksum validation failed: checksum mismatch: expected ${wrong}, calculated ${calculated}`
       await scene.shows('dv', new RegExp(`^Running=False ChecksumError: Unable to process data: .*${text}$`))
-      await scene.tells('dv', /^Warning ImportFailed: Failed to import into PVC dv$/)
-      await scene.tells('dv', new RegExp(`^Warning ChecksumError: .*${text}$`))
+      await scene.tells('DataVolume/dv', /^Warning ImportFailed: Failed to import into PVC dv$/)
+      await scene.tells('DataVolume/dv', new RegExp(`^Warning ChecksumError: .*${text}$`))
       const prime = scene.pvc('dv')?.metadata.annotations?.['cdi.kubevirt.io/storage.populator.pvcPrime']
       assert.ok(prime)
       await scene.until('the worker to be gone', () => scene.seen.importerPods(prime).every(({ gone }) => gone))

@@ -121,10 +121,11 @@ export class Scene implements AsyncDisposable {
     )
   }
 
-  /** Waits for an event about a DataVolume that matches, in the words of `eventsOf`. */
-  async tells(name: string, pattern: RegExp): Promise<void> {
-    await this.until(`an event of ${name} that matches ${pattern}`, () =>
-      this.seen.eventsOf('DataVolume', name).some((event) => pattern.test(event)),
+  /** Waits for an event about an object, `Kind/name`, that is or matches `Type Reason: message`. */
+  async tells(object: string, event: string | RegExp): Promise<void> {
+    const [kind = '', name = ''] = object.split('/')
+    await this.until(`the event ${event} of ${object}`, () =>
+      this.seen.eventsOf(kind, name).some((told) => (typeof event === 'string' ? told === event : event.test(told))),
     )
   }
 
