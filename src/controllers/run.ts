@@ -7,6 +7,7 @@ import { runController } from '../kube/controller.ts'
 import { EventRecorder } from '../kube/events.ts'
 import { runAsLeader } from '../kube/leader.ts'
 import type { Log } from '../log.ts'
+import { configController } from './config/controller.ts'
 import { dataVolumeController } from './datavolume/controller.ts'
 import { importController } from './import/controller.ts'
 import type { WorkerSettings } from './import/pod.ts'
@@ -14,7 +15,9 @@ import { importPopulation } from './populators/import.ts'
 import { populatorController } from './populators/populator.ts'
 import { createCaches } from './shared/caches.ts'
 import type { ContractLog } from './shared/contract-log.ts'
+import { OwnWrites } from './shared/own-writes.ts'
 import { pageFetcher, ProgressReader } from './shared/progress.ts'
+import { storageProfileController } from './storageprofile/controller.ts'
 
 export interface ControllersOptions {
   readonly client: KubeClient
@@ -55,9 +58,11 @@ export async function runControllers(options: ControllersOptions): Promise<void>
       await using populatorEvents = recorderOf('import-populator')
       await using importEvents = recorderOf('import-controller')
       const { fetchPage, close } = pageFetcher()
-      const shared = { client, caches, log, clock }
+      const shared = { client, caches, log, clock, ownWrites: new OwnWrites() }
       const { installer } = settings
       const specs = [
+        configController({ ...shared, installer }),
+        storageProfileController({ ...shared, metrics, installer }),
         dataVolumeController({
           ...shared,
           recorder: dataVolumeEvents,

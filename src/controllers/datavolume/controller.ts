@@ -91,8 +91,9 @@ class DataVolumeReconciler {
   }
 
   async reconcile(key: ObjectKey): Promise<ReconcileResult | void> {
-    const { caches, progress, log } = this.#dependencies
+    const { caches, progress, log, ownWrites } = this.#dependencies
     const dataVolume = caches.dataVolumes.get(key)
+    if (dataVolume && ownWrites.isBehind(dataVolume)) return
     if (!dataVolume || isTerminating(dataVolume) || !isOurs(dataVolume)) return progress.follow(key, undefined)
     const plan = planSync(this.#observe(dataVolume))
     log.trace({ dataVolume: key, act: plan.act, because: plan.because }, 'planned')
@@ -201,12 +202,15 @@ class DataVolumeReconciler {
 
   async #annotate(dataVolume: DataVolume, changes: Record<string, string | null>): Promise<DataVolume> {
     if (isEmpty(changes)) return dataVolume
-    return this.#dependencies.client.patch(
+    const { client, ownWrites } = this.#dependencies
+    const written = await client.patch(
       kinds.dataVolume,
       keyOf(dataVolume),
       { metadata: { annotations: changes, resourceVersion: dataVolume.metadata.resourceVersion } },
       { type: 'merge' },
     )
+    ownWrites.wrote(written)
+    return written
   }
 
   async #adopt(dataVolume: DataVolume, target: PersistentVolumeClaim): Promise<PersistentVolumeClaim> {
@@ -227,7 +231,7 @@ class DataVolumeReconciler {
   }
 
   async #writeStatus({ dataVolume, target, failure }: Synced): Promise<void> {
-    const { client, caches, progress, recorder, clock } = this.#dependencies
+    const { client, caches, progress, recorder, clock, ownWrites } = this.#dependencies
     const key = keyOf(dataVolume)
     const config = configOf(caches)
     this.#followWorker(key, target)
@@ -252,6 +256,7 @@ class DataVolumeReconciler {
       },
       { type: 'merge', subresource: 'status' },
     )
+    ownWrites.wrote(written)
     for (const event of events) recorder.event(written, event)
   }
 

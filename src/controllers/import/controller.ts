@@ -84,25 +84,32 @@ class ImportReconciler {
   readonly #dependencies: ImportControllerDependencies
   /** UIDs of pods whose proxy CA was copied by this process; only spares requests. */
   readonly #caCopied = new Set<string>()
+  /** UIDs of claims that were said to be none of ours. */
+  readonly #skipped = new Set<string>()
 
   constructor(dependencies: ImportControllerDependencies) {
     this.#dependencies = dependencies
   }
 
   async reconcile(key: ObjectKey): Promise<ReconcileResult | void> {
-    const { caches, contractLog } = this.#dependencies
+    const { caches, ownWrites } = this.#dependencies
     const carrier = caches.pvcs.get(key)
-    if (!carrier) return
-    if (!wantsImport(carrier)) {
-      const { name, namespace } = carrier.metadata
-      return contractLog('PVC annotation not found, skipping pvc', [
-        ['PVC', { name, namespace }],
-        ['annotation', annotations.importEndpoint],
-      ])
-    }
+    if (!carrier || ownWrites.isBehind(carrier)) return
+    if (!wantsImport(carrier)) return this.#skip(carrier)
     const plan = planImport(this.#observe(carrier))
     if (typeof plan.pod === 'object') return this.#startWorker(key)
     return this.#act(carrier, plan)
+  }
+
+  /** Says once of a claim that it is none of ours. */
+  #skip({ metadata: { uid, name, namespace } }: PersistentVolumeClaim): void {
+    if (this.#skipped.has(uid)) return
+    if (this.#skipped.size > 10_000) this.#skipped.clear()
+    this.#skipped.add(uid)
+    this.#dependencies.contractLog('PVC annotation not found, skipping pvc', [
+      ['PVC', { name, namespace }],
+      ['annotation', annotations.importEndpoint],
+    ])
   }
 
   #observe(carrier: PersistentVolumeClaim): ImportObservation {

@@ -93,8 +93,9 @@ class Populator {
   }
 
   async reconcile(key: ObjectKey): Promise<ReconcileResult | void> {
-    const { caches, population, progress } = this.#dependencies
+    const { caches, population, progress, ownWrites } = this.#dependencies
     const target = caches.pvcs.get(key)
+    if (target && ownWrites.isBehind(target)) return
     if (!target || !this.#isOurs(target)) {
       progress.follow(key, undefined)
       return

@@ -4,10 +4,13 @@ import type { KubeClient } from '../../kube/client.ts'
 import type { EventRecorder } from '../../kube/events.ts'
 import type { Log } from '../../log.ts'
 import type { Caches } from './caches.ts'
+import type { OwnWrites } from './own-writes.ts'
 
 export interface Dependencies {
   readonly client: KubeClient
   readonly caches: Caches
+  /** One for all controllers of a process. */
+  readonly ownWrites: OwnWrites
   readonly log: Log
   readonly clock: Clock
 }

@@ -1,0 +1,189 @@
+/**
+ * Does by hand what a cluster does around the controllers, on an API server without nodes and controllers of its own:
+ * volumes for claims, binding, garbage, and workers whose life a test writes.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import { kinds } from '../../../src/api/kinds.ts'
+import type { PersistentVolume, PersistentVolumeClaim, Pod } from '../../../src/api/kinds.ts'
+import { isConflict, isNotFound } from '../../../src/kube/api-error.ts'
+import type { KubeClient } from '../../../src/kube/client.ts'
+import { keyOf } from '../../../src/kube/object.ts'
+import { controllerOf } from '../../../src/kube/owners.ts'
+
+type ContainerStatus = NonNullable<NonNullable<Pod['status']>['containerStatuses']>[number]
+
+/** A state of a worker's pod: its phase and that of its only container. */
+export interface WorkerState {
+  readonly phase: string
+  readonly state: ContainerStatus['state']
+  readonly lastState?: ContainerStatus['lastState']
+  readonly restarts?: number
+}
+
+/** What the n-th pod of a claim goes through, one state after the other. */
+export type Script = (pod: Pod, nth: number) => readonly WorkerState[]
+
+export const starting: WorkerState = { phase: 'Pending', state: { waiting: { reason: 'ContainerCreating' } } }
+export const atWork: WorkerState = { phase: 'Running', state: { running: {} } }
+
+export function ended(exitCode: number, message: string): WorkerState {
+  return {
+    phase: exitCode === 0 ? 'Succeeded' : 'Running',
+    state: { terminated: { exitCode, message, reason: exitCode === 0 ? 'Completed' : 'Error' } },
+  }
+}
+
+/** The hands of one namespace; they work until they are disposed of. */
+export class Hands implements AsyncDisposable {
+  readonly #client: KubeClient
+  readonly #namespace: string
+  readonly #script: Script
+  readonly #stop = new AbortController()
+  readonly #work: Promise<void>
+  /** Pods by UID: which one of the claim, and the next state. */
+  readonly #pods = new Map<string, { nth: number; next: number }>()
+  readonly #counts = new Map<string, number>()
+
+  constructor({ client, namespace, script }: { client: KubeClient; namespace: string; script: Script }) {
+    this.#client = client
+    this.#namespace = namespace
+    this.#script = script
+    this.#work = this.#run()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    await this.#work
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      await this.#tidy(() => this.#claims())
+      await this.#tidy(() => this.#workers())
+      await this.#tidy(() => this.#garbage())
+      await delay(10)
+    }
+  }
+
+  /** Others write too: whatever changed meanwhile is done in the next round. */
+  async #tidy(task: () => Promise<void>): Promise<void> {
+    try {
+      await task()
+    } catch (error) {
+      if (!isConflict(error) && !isNotFound(error)) throw error
+    }
+  }
+
+  async #claims(): Promise<void> {
+    const { items: claims } = await this.#client.list(kinds.pvc, { namespace: this.#namespace })
+    const { items: volumes } = await this.#client.list(kinds.pv)
+    for (const claim of claims) {
+      // The kube-controller-manager takes this off when no pod uses the claim.
+      if (claim.metadata.deletionTimestamp && claim.metadata.finalizers) await this.#release(claim)
+      const volume = volumes.find(({ spec }) => spec?.claimRef?.uid === claim.metadata.uid)
+      if (claim.status?.phase === 'Bound') {
+        const own = volumes.find((candidate) => candidate.metadata.name === claim.spec?.volumeName)
+        if (own && own.spec?.claimRef?.uid !== claim.metadata.uid) await this.#setPhase(claim, 'Lost')
+      } else if (claim.status?.phase === 'Pending') {
+        if (volume) await this.#bind(claim, volume)
+        else if (!claim.spec?.dataSourceRef) await this.#provision(claim)
+      }
+    }
+  }
+
+  async #provision(claim: PersistentVolumeClaim): Promise<void> {
+    const { name, namespace, uid } = claim.metadata
+    const { accessModes, volumeMode, storageClassName, resources } = claim.spec ?? {}
+    await this.#client.create(kinds.pv, {
+      apiVersion: 'v1',
+      kind: 'PersistentVolume',
+      metadata: { name: `pv-${uid}` },
+      spec: {
+        accessModes: accessModes ?? [],
+        capacity: { storage: resources?.requests?.['storage'] ?? '1Mi' },
+        claimRef: { apiVersion: 'v1', kind: 'PersistentVolumeClaim', name, namespace, uid },
+        ...(storageClassName ? { storageClassName } : {}),
+        ...(volumeMode ? { volumeMode } : {}),
+        csi: { driver: 'csi.example', volumeHandle: uid },
+      },
+    })
+  }
+
+  async #bind(claim: PersistentVolumeClaim, volume: PersistentVolume): Promise<void> {
+    if (claim.spec?.volumeName !== volume.metadata.name) {
+      await this.#client.patch(
+        kinds.pvc,
+        keyOf(claim),
+        { spec: { volumeName: volume.metadata.name } },
+        { type: 'merge' },
+      )
+    }
+    await this.#setPhase(claim, 'Bound')
+  }
+
+  async #setPhase(claim: PersistentVolumeClaim, phase: string): Promise<void> {
+    await this.#client.patch(kinds.pvc, keyOf(claim), { status: { phase } }, { type: 'merge', subresource: 'status' })
+  }
+
+  async #release(claim: PersistentVolumeClaim): Promise<void> {
+    await this.#client.patch(kinds.pvc, keyOf(claim), { metadata: { finalizers: null } }, { type: 'merge' })
+  }
+
+  async #workers(): Promise<void> {
+    const { items: pods } = await this.#client.list(kinds.pod, { namespace: this.#namespace })
+    for (const pod of pods) {
+      if (pod.metadata.deletionTimestamp) continue
+      const state = this.#nextState(pod)
+      if (!state) continue
+      await this.#client.patch(
+        kinds.pod,
+        keyOf(pod),
+        {
+          status: {
+            phase: state.phase,
+            containerStatuses: [
+              {
+                name: 'importer',
+                image: 'importer:1',
+                imageID: '',
+                ready: false,
+                restartCount: state.restarts ?? 0,
+                state: state.state,
+                ...(state.lastState ? { lastState: state.lastState } : {}),
+              },
+            ],
+          },
+        },
+        { type: 'merge', subresource: 'status' },
+      )
+    }
+  }
+
+  #nextState(pod: Pod): WorkerState | undefined {
+    let known = this.#pods.get(pod.metadata.uid)
+    if (!known) {
+      const nth = this.#counts.get(pod.metadata.name) ?? 0
+      this.#counts.set(pod.metadata.name, nth + 1)
+      known = { nth, next: 0 }
+      this.#pods.set(pod.metadata.uid, known)
+    }
+    return this.#script(pod, known.nth)[known.next++]
+  }
+
+  /** Deletes what has lost its owner. */
+  async #garbage(): Promise<void> {
+    const namespace = this.#namespace
+    const { items: claims } = await this.#client.list(kinds.pvc, { namespace })
+    const { items: pods } = await this.#client.list(kinds.pod, { namespace })
+    const { items: dataVolumes } = await this.#client.list(kinds.dataVolume, { namespace })
+    const { items: sources } = await this.#client.list(kinds.volumeImportSource, { namespace })
+    const alive = new Set([...claims, ...pods, ...dataVolumes].map(({ metadata }) => metadata.uid))
+    const lost = (object: Pod | PersistentVolumeClaim | (typeof sources)[number]): boolean => {
+      const owner = controllerOf(object)
+      return owner !== undefined && !alive.has(owner.uid) && object.metadata.deletionTimestamp === undefined
+    }
+    for (const claim of claims.filter(lost)) await this.#client.delete(kinds.pvc, keyOf(claim))
+    for (const pod of pods.filter(lost)) await this.#client.delete(kinds.pod, keyOf(pod))
+    for (const source of sources.filter(lost)) await this.#client.delete(kinds.volumeImportSource, keyOf(source))
+  }
+}
