@@ -7,6 +7,7 @@ import { CdiError, toCdiError } from '../src/errors.ts'
 import { createLog } from '../src/log.ts'
 import type { Log } from '../src/log.ts'
 import { loadWorkerConfig } from './config.ts'
+import type { WorkerPaths } from './config.ts'
 import { openJournal } from './journal.ts'
 import { serveWorkerMetrics } from './metrics-server.ts'
 import { Progress } from './progress.ts'
@@ -14,26 +15,41 @@ import { runImport } from './run.ts'
 import { failure, success, writeTermination } from './termination.ts'
 import type { Termination } from './termination.ts'
 
-const metricsPort = 8443
+/** Where the parts of the pod are; those of the contract unless told. */
+export interface WorkerPlaces {
+  readonly paths: WorkerPaths & { readonly journalDirectory: string; readonly terminationLog: string }
+  readonly metricsPort: number
+}
+
+const podPlaces: WorkerPlaces = { paths: workerPaths, metricsPort: 8443 }
 
 /** Runs the worker of this pod and ends the process. `args` may hold `-v=N`. */
-export async function main(args: readonly string[]): Promise<void> {
+export async function main(args: readonly string[], places: WorkerPlaces = podPlaces): Promise<void> {
   const verbosity = Number(args.find((arg) => arg.startsWith('-v='))?.slice('-v='.length) ?? 1)
   const log = createLog({ name: 'cdi-importer', verbosity, fd: 2 })
   const stop = new AbortController()
   for (const name of ['SIGTERM', 'SIGINT'] as const) {
-    process.once(name, () => stop.abort(new CdiError('CDI_ABORTED', `stopped by ${name}`)))
+    // Not once: execa's signal-exit ends a process at once that nobody else seems to look after.
+    process.on(name, () => stop.abort(new CdiError('CDI_ABORTED', `stopped by ${name}`)))
   }
-  const termination = await work({ log, signal: stop.signal })
-  await writeTermination(workerPaths.terminationLog, termination)
+  const termination = await work({ log, signal: stop.signal, places })
+  await writeTermination(places.paths.terminationLog, termination)
   process.exit(termination.exitCode)
 }
 
-async function work({ log, signal }: { log: Log; signal: AbortSignal }): Promise<Termination> {
+async function work({
+  log,
+  signal,
+  places: { paths, metricsPort },
+}: {
+  log: Log
+  signal: AbortSignal
+  places: WorkerPlaces
+}): Promise<Termination> {
   const progress = new Progress()
   let metrics: AsyncDisposable | undefined
   try {
-    const { request, ownerUid } = await loadWorkerConfig(process.env)
+    const { request, ownerUid } = await loadWorkerConfig(process.env, paths)
     // Not waited for: the transfer need not stand still while a certificate is made.
     const serving = (async () => {
       try {
@@ -42,7 +58,7 @@ async function work({ log, signal }: { log: Log; signal: AbortSignal }): Promise
         log.warn({ err }, 'no metrics: the controller will show no progress')
       }
     })()
-    const journal = openJournal(workerPaths.journalDirectory)
+    const journal = openJournal(paths.journalDirectory)
     const result = await runImport({ log, progress, journal, stdin: process.stdin }, request, signal)
     await serving
     log.info({ ...result }, 'Import Complete')

@@ -28,6 +28,8 @@ export interface ImportRequest {
   readonly contentType: 'kubevirt' | 'archive'
   /** A block device, a file to be made, or for archives a directory. */
   readonly targetPath: string
+  /** Refuse to unpack an archive into a directory that holds something: a failure would remove it all. */
+  readonly requireEmptyDirectory?: boolean
   /** What the target may hold at most; for a claim its storage request. Absent: what is free. */
   readonly requestedBytes?: number
   /** Share of the volume that the file system takes (a file is grown to what is left), as a decimal text. */

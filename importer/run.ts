@@ -154,13 +154,12 @@ async function importFrom({ deps, request, source, signal }: ImportFrom): Promis
   if (plan.needsScratch && request.scratchDirectory === undefined) {
     throw new CdiError('CDI_SCRATCH_REQUIRED', 'scratch space required and none found')
   }
+  // What was asked for is known before the target is touched: a file of that name survives the refusal.
+  await inStep(step.convert, () => assertWithin(survey, requestedLimit(request)))
   await using target = await inStep(step.file, () => openRequestedTarget({ request, log }))
   // Awaited here: the target must not be closed before.
   return await orDiscard(target, async () => {
-    if (survey.virtualSizeBytes !== undefined) {
-      const virtualSizeBytes = survey.virtualSizeBytes
-      await inStep(step.convert, () => assertFits({ virtualSizeBytes, availableBytes: target.capacityBytes }))
-    }
+    await inStep(step.convert, () => assertWithin(survey, target.capacityBytes))
     const digest = request.checksum && new Digest(request.checksum)
     const diskSizeBytes = await inStep(transferStep(plan.route), async () => {
       const moved = await move({ request, source, survey, target, digest, progress, signal, log })
@@ -212,7 +211,7 @@ async function move({ request, source, survey, target, digest, progress, signal,
         ...common,
         source,
         encodings: survey.encodings,
-        maxBytes: target.capacityBytes,
+        maxBytes: Math.min(target.capacityBytes, requestedLimit(request)),
         onBytes: progress.bytes,
         ...(survey.virtualSizeBytes === undefined ? {} : { expectedSizeBytes: survey.virtualSizeBytes }),
       })
@@ -260,6 +259,7 @@ async function unpack({
       source,
       encodings: survey.encodings,
       directory,
+      requireEmpty: request.requireEmptyDirectory ?? false,
       signal,
       log,
       onBytes: progress.bytes,
@@ -268,7 +268,10 @@ async function unpack({
     try {
       digest?.verify()
     } catch (error) {
-      await discardDirectory(directory)
+      // The mismatch is the news, even if what was unpacked cannot be removed.
+      await discardDirectory(directory).catch((err: unknown) =>
+        log.error({ err }, 'unpacked files could not be removed'),
+      )
       throw error
     }
   })
@@ -282,6 +285,15 @@ function openRequestedTarget({ request, log }: { request: ImportRequest; log: Lo
     log,
     ...(request.requestedBytes === undefined ? {} : { capacityBytes: request.requestedBytes }),
   })
+}
+
+/** The most that a disk may have which is grown to what was asked for; a device takes what fits. */
+function requestedLimit({ resize, requestedBytes }: ImportRequest): number {
+  return (resize ? requestedBytes : undefined) ?? Number.POSITIVE_INFINITY
+}
+
+function assertWithin({ virtualSizeBytes }: Survey, availableBytes: number): void {
+  if (virtualSizeBytes !== undefined) assertFits({ virtualSizeBytes, availableBytes })
 }
 
 /** What a disk in this target is grown to (contract: import §4): min(usable(overhead, available), requested). */

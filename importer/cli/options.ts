@@ -87,6 +87,7 @@ export async function parseCli(
       source: await sourceOf(source, values, environment),
       contentType,
       targetPath: resolve(target),
+      requireEmptyDirectory: true,
       filesystemOverhead: '0',
       resize: values.size !== undefined,
       preallocate: values.preallocate,

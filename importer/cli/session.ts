@@ -26,7 +26,8 @@ export async function inSession(
     ['SIGINT', 130],
     ['SIGTERM', 143],
   ] as const) {
-    process.once(name, () => {
+    // Not once: execa's signal-exit ends a process at once that nobody else seems to look after.
+    process.on(name, () => {
       process.exitCode = code
       stop.abort(new CdiError('CDI_ABORTED', `stopped by ${name}`))
     })

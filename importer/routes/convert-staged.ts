@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto'
 import { open, rm, truncate } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
-import { prefixError } from '../../src/errors.ts'
+import { CdiError, prefixError } from '../../src/errors.ts'
 import type { Log } from '../../src/log.ts'
 import type { Encoding } from '../formats/decoder.ts'
 import type { DiskFormat } from '../formats/detect.ts'
@@ -123,8 +123,21 @@ async function stage({
     return sizeBytes
   } catch (error) {
     signal.throwIfAborted()
-    throw prefixError('Unable to transfer source data to scratch space', error)
+    throw prefixError('Unable to transfer source data to scratch space', scratchFault(error))
   }
+}
+
+/** What does not fit here is the packed image's content, which says nothing about the disk and the volume. */
+function scratchFault(error: unknown): unknown {
+  if (!(error instanceof CdiError) || error.code !== 'CDI_IMAGE_TOO_LARGE') return error
+  return new CdiError(
+    'CDI_TARGET_FULL',
+    'unable to write to file: no space left on device (the scratch space is full)',
+    {
+      cause: error,
+      details: error.details,
+    },
+  )
 }
 
 async function readPiece(image: FileHandle, [offset, length]: [number, number]): Promise<Buffer> {
