@@ -152,10 +152,10 @@ class Candidate {
       await this.#clock.sleep(this.#retryPeriodMs, signal).catch(() => undefined)
       if (signal.aborted) return undefined
       const attempt = new AbortController()
+      // Half of the deadline, so that a request that hangs leaves time for another one.
       const leftMs = this.#renewedMs + this.#renewDeadlineMs - this.#clock.monotonicMs()
-      const cancel = this.#clock.after(Math.max(leftMs, 0), () =>
-        attempt.abort(new Error('the renew deadline has passed')),
-      )
+      const limitMs = Math.max(0, Math.min(leftMs, this.#renewDeadlineMs / 2))
+      const cancel = this.#clock.after(limitMs, () => attempt.abort(new Error('the renewal took too long')))
       const onStop = (): void => attempt.abort(signal.reason)
       signal.addEventListener('abort', onStop, { once: true })
       try {
