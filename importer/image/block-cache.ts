@@ -324,8 +324,8 @@ export class BlockCache implements AsyncDisposable {
     for (;;) {
       this.#throwFailure()
       let block = this.#blocks.get(index)
-      if (!block) {
-        // Came and went again before it was this one's turn.
+      if (!block?.ready) {
+        // It may have come and gone before it was this one's turn, and even be queued again for later.
         this.#ask(this.#urgent, index, index + 1)
         block = this.#blocks.get(index)!
       }
