@@ -2,29 +2,21 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { before, describe } from 'node:test'
+import { dirname, join } from 'node:path'
+import { describe } from 'node:test'
 import { dataVolume } from '../fixtures/data-volume.ts'
 import type { DataVolumeBuilder } from '../fixtures/data-volume.ts'
 import { makeCerts } from '../fixtures/certs.ts'
-import type { TestCerts } from '../fixtures/certs.ts'
 import { classes } from './support/cluster.ts'
 import { imageFiles } from './support/images.ts'
 import { scenario } from './support/scene.ts'
 import { useStage } from './support/stage.ts'
-import type { WebServer } from './support/web.ts'
 
-const stage = useStage()
-
-let guarded: WebServer
-let secure: WebServer
-let certs: TestCerts
-
-before(async () => {
-  const { cluster, directory, serve } = stage()
-  certs = await makeCerts({ dir: join(directory, '..'), subjectAltName: `IP:${cluster.hostAddress},IP:127.0.0.1` })
-  guarded = await serve({ basicAuth: { user: 'reader', password: 'pa:ss word' } })
-  secure = await serve({ certs })
+const stage = useStage(async ({ cluster, directory, serve }) => {
+  const dir = dirname(directory)
+  const certs = await makeCerts({ dir, subjectAltName: `IP:${cluster.hostAddress},IP:127.0.0.1` })
+  const guarded = await serve({ basicAuth: { user: 'reader', password: 'pa:ss word' } })
+  return { certs, guarded, secure: await serve({ certs }) }
 })
 
 function disk(url: string, more: Parameters<DataVolumeBuilder['http']>[1] = {}): DataVolumeBuilder {
@@ -43,7 +35,7 @@ describe('a server with basic authentication', { concurrency: 2 }, () => {
     () => stage().cluster,
     async (scene) => {
       await scene.secret('login', { accessKeyId: 'reader', secretKey: 'pa:ss word' })
-      await scene.apply(disk(guarded.url(imageFiles.qcow2), { secretRef: 'login' }))
+      await scene.apply(disk(stage().guarded.url(imageFiles.qcow2), { secretRef: 'login' }))
       await scene.succeeds('dv')
       assert.equal((await scene.disk('dv', stage().images.bytes)).sha256, stage().images.sha256)
     },
@@ -54,7 +46,7 @@ describe('a server with basic authentication', { concurrency: 2 }, () => {
     () => stage().cluster,
     async (scene) => {
       await scene.secret('login', { accessKeyId: 'reader', secretKey: 'guess' })
-      await scene.apply(disk(guarded.url(imageFiles.qcow2), { secretRef: 'login' }))
+      await scene.apply(disk(stage().guarded.url(imageFiles.qcow2), { secretRef: 'login' }))
       await scene.shows('dv', /^Running=False Error: .*expected status code 200, got 401/)
     },
   )
@@ -63,7 +55,7 @@ describe('a server with basic authentication', { concurrency: 2 }, () => {
     'waits for a Secret that is not there yet',
     () => stage().cluster,
     async (scene) => {
-      await scene.apply(disk(guarded.url(imageFiles.qcow2), { secretRef: 'login' }))
+      await scene.apply(disk(stage().guarded.url(imageFiles.qcow2), { secretRef: 'login' }))
       await scene.shows('dv', /^Running=False CreateContainerConfigError: secret "login" not found$/)
       await scene.tells('DataVolume/dv', /^Warning CreateContainerConfigError: secret "login" not found$/)
       assert.equal(scene.dataVolume('dv')?.status?.phase, 'ImportScheduled')
@@ -78,8 +70,8 @@ describe('a server with a certificate of its own authority', { concurrency: 2 },
     'is trusted by the ConfigMap, whatever its key is called',
     () => stage().cluster,
     async (scene) => {
-      await scene.configMap('ca', { 'whatever.you-like': certs.caPem })
-      await scene.apply(disk(secure.url(imageFiles.rawXz), { certConfigMap: 'ca' }))
+      await scene.configMap('ca', { 'whatever.you-like': stage().certs.caPem })
+      await scene.apply(disk(stage().secure.url(imageFiles.rawXz), { certConfigMap: 'ca' }))
       await scene.succeeds('dv')
       assert.equal((await scene.disk('dv', stage().images.bytes)).sha256, stage().images.sha256)
     },
@@ -89,7 +81,7 @@ describe('a server with a certificate of its own authority', { concurrency: 2 },
     'is not trusted without it',
     () => stage().cluster,
     async (scene) => {
-      await scene.apply(disk(secure.url(imageFiles.qcow2)))
+      await scene.apply(disk(stage().secure.url(imageFiles.qcow2)))
       await scene.shows('dv', /^Running=False Error: Unable to connect to http data source: HTTP request errored: /)
     },
   )
@@ -98,7 +90,7 @@ describe('a server with a certificate of its own authority', { concurrency: 2 },
     'is not asked for its certificate with insecureSkipVerify',
     () => stage().cluster,
     async (scene) => {
-      await scene.apply(disk(secure.url(imageFiles.qcow2), { insecureSkipVerify: true }))
+      await scene.apply(disk(stage().secure.url(imageFiles.qcow2), { insecureSkipVerify: true }))
       await scene.succeeds('dv')
     },
   )
@@ -107,10 +99,10 @@ describe('a server with a certificate of its own authority', { concurrency: 2 },
     'waits, without an event, for a ConfigMap that is not there yet',
     () => stage().cluster,
     async (scene) => {
-      await scene.apply(disk(secure.url(imageFiles.qcow2), { certConfigMap: 'ca' }))
+      await scene.apply(disk(stage().secure.url(imageFiles.qcow2), { certConfigMap: 'ca' }))
       await scene.shows('dv', /^Running=False ContainerCreating: $/)
       assert.equal(scene.dataVolume('dv')?.status?.phase, 'ImportScheduled')
-      await scene.configMap('ca', { 'ca.pem': certs.caPem })
+      await scene.configMap('ca', { 'ca.pem': stage().certs.caPem })
       await scene.succeeds('dv')
       assert.deepEqual(
         scene.seen.eventsOf('DataVolume', 'dv').filter((event) => event.includes('ContainerCreating')),

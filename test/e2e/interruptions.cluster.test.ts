@@ -1,6 +1,6 @@
 /** Whatever dies in the middle, the disk arrives whole; what was deleted leaves nothing behind. */
 import assert from 'node:assert/strict'
-import { before, describe } from 'node:test'
+import { describe } from 'node:test'
 import { kinds } from '../../src/api/kinds.ts'
 import type { Pod } from '../../src/api/kinds.ts'
 import { dataVolume } from '../fixtures/data-volume.ts'
@@ -12,17 +12,12 @@ import type { Scene } from './support/scene.ts'
 import { useStage } from './support/stage.ts'
 import type { WebServer } from './support/web.ts'
 
-const stage = useStage()
-
 /** So slow that there is a middle to be interrupted in. */
 const slowly = { limitRate: '400k' }
-let slow: WebServer
 
-before(async () => {
-  slow = await stage().serve(slowly)
-})
+const stage = useStage(async ({ serve }) => ({ slow: await serve(slowly) }))
 
-function disk(server: WebServer = slow, image: keyof typeof imageFiles = 'raw') {
+function disk(server: WebServer = stage().slow, image: keyof typeof imageFiles = 'raw') {
   return dataVolume('dv').http(server.url(imageFiles[image])).storage('64Mi').on(classes.immediate).mode('Filesystem')
 }
 

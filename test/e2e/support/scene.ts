@@ -130,10 +130,13 @@ export class Scene implements AsyncDisposable {
   }
 
   /** Starts a pod that uses the volume of a claim. */
-  async use(pvcName: string, script: string): Promise<string> {
+  async use(pvcName: string, script: string | ((pvc: PersistentVolumeClaim) => string)): Promise<string> {
     const pvc = await this.until(`claim ${pvcName}`, () => this.pvc(pvcName))
     const name = `uses-${(this.#pods += 1)}`
-    await this.create(kinds.pod, volumePod(this.cluster, { name, pvc, script }))
+    await this.create(
+      kinds.pod,
+      volumePod(this.cluster, { name, pvc, script: typeof script === 'string' ? script : script(pvc) }),
+    )
     return name
   }
 
@@ -146,17 +149,31 @@ export class Scene implements AsyncDisposable {
   }
 
   /** Runs a script with the volume of a claim; gives what it wrote to /dev/termination-log. */
-  async read(pvcName: string, script: string): Promise<string> {
+  async read(pvcName: string, script: string | ((pvc: PersistentVolumeClaim) => string)): Promise<string> {
     const name = await this.use(pvcName, script)
     const result = await this.resultOf(name)
     await this.cluster.kube.delete(kinds.pod, { namespace: this.namespace, name })
     return result
   }
 
+  /** What was seen, and what the workers that are still there have to say. */
+  async report(): Promise<string> {
+    const workers = this.seen.pods.cache
+      .list()
+      .filter(({ metadata }) => metadata.labels?.['cdi.kubevirt.io'] === 'importer')
+    const logs = await Promise.all(
+      workers.map(async ({ metadata: { namespace, name } }) => {
+        const path = `/api/v1/namespaces/${namespace}/pods/${name}/log?tailLines=40`
+        const { body } = await this.cluster.kube.raw('GET', path)
+        return `Log of ${name}:\n${typeof body === 'string' ? body : JSON.stringify(body)}`
+      }),
+    )
+    return [this.seen.report(), ...logs].join('\n')
+  }
+
   /** The disk in the volume of a claim, of which `bytes` bytes came from the source. */
   async disk(pvcName: string, bytes: number): Promise<DiskContent> {
-    const pvc = await this.until(`claim ${pvcName}`, () => this.pvc(pvcName))
-    return parseDisk(await this.read(pvcName, diskScript(pvc, bytes)))
+    return parseDisk(await this.read(pvcName, (pvc) => diskScript(pvc, bytes)))
   }
 }
 
@@ -172,7 +189,7 @@ export function scenario(title: string, cluster: () => TestCluster, body: (scene
       await body(scene)
     } catch (error) {
       throw new Error(
-        `${error instanceof Error ? error.message : String(error)}\nSeen in ${scene.namespace}:\n${scene.seen.report()}`,
+        `${error instanceof Error ? error.message : String(error)}\nSeen in ${scene.namespace}:\n${await scene.report()}`,
         {
           cause: error,
         },

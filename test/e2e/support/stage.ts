@@ -20,8 +20,11 @@ export interface Stage {
   readonly serve: (options: Omit<NginxOptions, 'root'>) => Promise<WebServer>
 }
 
-/** Sets the stage before the first test of the file and clears it after the last one. */
-export function useStage(): () => Stage {
+/** Sets the stage before the first test of the file, clears it after the last one. */
+export function useStage(): () => Stage
+/** The same with things of the file's own, made by `prepare` when the stage is set. */
+export function useStage<Own extends object>(prepare: (stage: Stage) => Promise<Own>): () => Stage & Own
+export function useStage(prepare: (stage: Stage) => Promise<object> = async () => ({})): () => Stage {
   const things = new AsyncDisposableStack()
   let stage: Stage | undefined
   before(async () => {
@@ -30,7 +33,9 @@ export function useStage(): () => Stage {
     const images = await makeImages({ directory })
     const serve = async (options: Omit<NginxOptions, 'root'>): Promise<WebServer> =>
       things.use(await startWeb(cluster, { ...options, root: directory }))
-    stage = { cluster, images, directory, serve, web: await serve({}) }
+    const common = { cluster, images, directory, serve, web: await serve({}) }
+    // One hook for everything: hooks of a file start side by side, they do not wait for each other.
+    stage = { ...common, ...(await prepare(common)) }
   })
   after(() => things.disposeAsync())
   return () => {
