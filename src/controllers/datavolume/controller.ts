@@ -19,6 +19,7 @@ import { annotationOf, isEmpty } from '../shared/annotated.ts'
 import { besides, indexes, targetKeyOf, unclaimed } from '../shared/caches.ts'
 import { isTerminating } from '../shared/claim.ts'
 import type { Dependencies, Recorder } from '../shared/dependencies.ts'
+import { untilNamespaceGoes } from '../shared/namespace-going.ts'
 import { patchClaim } from '../shared/patch-claim.ts'
 import type { ProgressReader } from '../shared/progress.ts'
 import { configOf, isGateOpen } from '../shared/settings.ts'
@@ -71,7 +72,7 @@ export function dataVolumeController(dependencies: DataVolumeControllerDependenc
         return status?.phase === 'Available' ? [...claimed, ...waiting()] : claimed
       }),
     ],
-    reconcile: (key) => reconciler.reconcile(key),
+    reconcile: untilNamespaceGoes((key) => reconciler.reconcile(key)),
   }
 }
 
@@ -90,16 +91,19 @@ class DataVolumeReconciler {
     this.#dependencies = dependencies
   }
 
-  async reconcile(key: ObjectKey): Promise<ReconcileResult | void> {
+  async reconcile(key: ObjectKey): Promise<ReconcileResult> {
     const { caches, progress, log, ownWrites } = this.#dependencies
     const dataVolume = caches.dataVolumes.get(key)
-    if (dataVolume && ownWrites.isBehind(dataVolume)) return
-    if (!dataVolume || isTerminating(dataVolume) || !isOurs(dataVolume)) return progress.follow(key, undefined)
+    if (dataVolume && ownWrites.isBehind(dataVolume)) return {}
+    if (!dataVolume || isTerminating(dataVolume) || !isOurs(dataVolume)) {
+      progress.follow(key, undefined)
+      return {}
+    }
     const plan = planSync(this.#observe(dataVolume))
     log.trace({ dataVolume: key, act: plan.act, because: plan.because }, 'planned')
-    if (plan.act === 'wait') return
+    if (plan.act === 'wait') return {}
     const synced = plan.act === 'create' ? await this.#create(dataVolume) : await this.#act(dataVolume, plan)
-    if (!synced) return
+    if (!synced) return {}
     await this.#writeStatus(synced)
     return synced.requeueAfterMs === undefined ? {} : { requeueAfterMs: synced.requeueAfterMs }
   }

@@ -20,6 +20,7 @@ import { newestText } from '../shared/claim-events.ts'
 import type { ContractLog } from '../shared/contract-log.ts'
 import type { Dependencies, Recorder } from '../shared/dependencies.ts'
 import { wantsImport } from '../shared/import-source.ts'
+import { untilNamespaceGoes } from '../shared/namespace-going.ts'
 import { patchClaim } from '../shared/patch-claim.ts'
 import { activeCdi, configOf, isGateOpen } from '../shared/settings.ts'
 import { warning } from '../shared/told.ts'
@@ -76,7 +77,7 @@ export function importController(dependencies: ImportControllerDependencies): Co
       watching(caches.storageClasses, () => []),
       watching(caches.cdis, () => []),
     ],
-    reconcile: (key) => reconciler.reconcile(key),
+    reconcile: untilNamespaceGoes((key) => reconciler.reconcile(key)),
   }
 }
 
@@ -91,11 +92,14 @@ class ImportReconciler {
     this.#dependencies = dependencies
   }
 
-  async reconcile(key: ObjectKey): Promise<ReconcileResult | void> {
+  async reconcile(key: ObjectKey): Promise<ReconcileResult> {
     const { caches, ownWrites } = this.#dependencies
     const carrier = caches.pvcs.get(key)
-    if (!carrier || ownWrites.isBehind(carrier)) return
-    if (!wantsImport(carrier)) return this.#skip(carrier)
+    if (!carrier || ownWrites.isBehind(carrier)) return {}
+    if (!wantsImport(carrier)) {
+      this.#skip(carrier)
+      return {}
+    }
     const plan = planImport(this.#observe(carrier))
     if (typeof plan.pod === 'object') return this.#startWorker(key)
     return this.#act(carrier, plan)
@@ -134,10 +138,10 @@ class ImportReconciler {
    * Makes a worker, if the claim as it is in the API still needs one: the caches of claims and pods are two streams, and a
    * claim that looks untouched while its worker is gone may be one that is done.
    */
-  async #startWorker(key: ObjectKey): Promise<ReconcileResult | void> {
+  async #startWorker(key: ObjectKey): Promise<ReconcileResult> {
     const { client, caches } = this.#dependencies
     const carrier = await client.get(kinds.pvc, key)
-    if (!carrier || !wantsImport(carrier)) return
+    if (!carrier || !wantsImport(carrier)) return {}
     const plan = planImport(this.#observe(carrier))
     if (typeof plan.pod !== 'object') return this.#act(carrier, plan)
     const written = await this.#write(carrier, plan)
@@ -155,7 +159,7 @@ class ImportReconciler {
     try {
       await client.create(kinds.pod, pod)
       this.#dependencies.log.info({ pvc: key, pod: podName, withScratch }, 'importer pod created')
-      return
+      return {}
     } catch (error) {
       if (isAlreadyExists(error)) return await this.#meetNamesake(written, podName)
       if (!(error instanceof ApiError)) throw error
@@ -164,9 +168,9 @@ class ImportReconciler {
   }
 
   /** The name is taken: by our own pod that the cache does not show yet, or by something that has to go first. */
-  async #meetNamesake(carrier: PersistentVolumeClaim, podName: string): Promise<ReconcileResult | void> {
+  async #meetNamesake(carrier: PersistentVolumeClaim, podName: string): Promise<ReconcileResult> {
     const pod = await this.#dependencies.client.get(kinds.pod, besides(carrier, podName))
-    if (pod && isControlledBy(pod, carrier)) return
+    if (pod && isControlledBy(pod, carrier)) return {}
     return { requeueAfterMs: 1_000 }
   }
 
@@ -183,7 +187,7 @@ class ImportReconciler {
     return { requeueAfterMs: refusedDelayMs }
   }
 
-  async #act(carrier: PersistentVolumeClaim, plan: ImportPlan): Promise<ReconcileResult | void> {
+  async #act(carrier: PersistentVolumeClaim, plan: ImportPlan): Promise<ReconcileResult> {
     const { client, log } = this.#dependencies
     const written = await this.#write(carrier, plan)
     const pod = this.#dependencies.caches.pods.get(besides(written, workerNameOf(written)))

@@ -18,6 +18,7 @@ import { besides, eventsOf, indexes, targetKeyOf } from '../shared/caches.ts'
 import { claimPhase, isPrime } from '../shared/claim.ts'
 import { toldKey } from '../shared/claim-events.ts'
 import type { Dependencies, Recorder } from '../shared/dependencies.ts'
+import { untilNamespaceGoes } from '../shared/namespace-going.ts'
 import { patchClaim } from '../shared/patch-claim.ts'
 import type { ProgressReader } from '../shared/progress.ts'
 import { warning } from '../shared/told.ts'
@@ -79,7 +80,7 @@ export function populatorController(dependencies: PopulatorDependencies): Contro
       // Not a source of keys: its preallocation must be known before P is made.
       watching(caches.cdiConfigs, () => []),
     ],
-    reconcile: (key) => reconciler.reconcile(key),
+    reconcile: untilNamespaceGoes((key) => reconciler.reconcile(key)),
   }
 }
 
@@ -92,13 +93,13 @@ class Populator {
     this.#dependencies = dependencies
   }
 
-  async reconcile(key: ObjectKey): Promise<ReconcileResult | void> {
+  async reconcile(key: ObjectKey): Promise<ReconcileResult> {
     const { caches, population, progress, ownWrites } = this.#dependencies
     const target = caches.pvcs.get(key)
-    if (target && ownWrites.isBehind(target)) return
+    if (target && ownWrites.isBehind(target)) return {}
     if (!target || !this.#isOurs(target)) {
       progress.follow(key, undefined)
-      return
+      return {}
     }
     const prime = caches.pvcs.get(besides(target, primeName(target.metadata.uid)))
     const runs = prime !== undefined && annotationOf(prime, annotations.podPhase) === 'Running'
@@ -140,10 +141,10 @@ class Populator {
    * Makes P, if T as it is in the API still needs one: a P that the cache does not show may have done its work and be gone
    * already, while the cache's T is of before.
    */
-  async #makePrime(key: ObjectKey): Promise<ReconcileResult | void> {
+  async #makePrime(key: ObjectKey): Promise<ReconcileResult> {
     const { client, recorder, log } = this.#dependencies
     const target = await client.get(kinds.pvc, key)
-    if (!target || !this.#isOurs(target)) return
+    if (!target || !this.#isOurs(target)) return {}
     const plan = planPopulation(this.#observe(target, undefined))
     if (!plan.createPrime) return this.#act(target, undefined, plan)
     try {
@@ -164,7 +165,7 @@ class Populator {
     target: PersistentVolumeClaim,
     prime: PersistentVolumeClaim | undefined,
     plan: PopulationPlan,
-  ): Promise<ReconcileResult | void> {
+  ): Promise<ReconcileResult> {
     const { client, recorder, log } = this.#dependencies
     if (plan.rebind) await this.#rebind(plan.rebind, target)
     const written = await patchClaim(this.#dependencies, target, plan)
@@ -176,7 +177,6 @@ class Populator {
     if (prime && plan.deletePrime) {
       await client.delete(kinds.pvc, keyOf(prime), { uid: prime.metadata.uid })
       log.info({ pvc: keyOf(target), prime: prime.metadata.name }, 'P deleted, its volume is with the claim')
-      this.#told.delete(target.metadata.uid)
     }
     if (plan.error) throw new Error(plan.error)
     return plan.requeueAfterMs === undefined ? {} : { requeueAfterMs: plan.requeueAfterMs }
