@@ -150,7 +150,10 @@ export class BlockCache implements AsyncDisposable {
     this.#throwFailure()
     this.#digestDone = Promise.withResolvers<void>()
     this.#paced = false
+    // Nobody reads any more: what was asked for ahead of time need not wait for room.
+    this.#urgent.push(...this.#ahead.splice(0))
     this.#advance()
+    this.#pump()
     await this.#digestDone.promise
   }
 
