@@ -33,23 +33,26 @@ async function build(local: string): Promise<void> {
   const base = await provideBase()
   const modules = await productionModules()
   say('building the image')
-  const context = await mkdtemp(join(cacheDir(), 'building-context-'))
+  const dir = await mkdtemp(join(cacheDir(), 'building-image-'))
   try {
+    const source = join(dir, 'src')
     for (const path of [...inputs, ...inputDirs]) {
-      await cp(join(checkout, path), join(context, path), { recursive: true })
+      await cp(join(checkout, path), join(source, path), { recursive: true })
     }
-    await execa('tsc', ['-p', join(context, 'tsconfig.build.json'), '--typeRoots', join(checkout, 'node_modules/@types')], {
+    // Emits only: types are `npm run check`'s business, and an image is wanted while they are still being worked on.
+    const types = join(checkout, 'node_modules/@types')
+    await execa('tsc', ['-p', join(source, 'tsconfig.build.json'), '--noCheck', '--typeRoots', types], {
       preferLocal: true,
       localDir: checkout,
-      cwd: context,
-      // Modules are resolved from the context upwards.
-      env: {},
     })
-    await cp(modules, join(context, 'node_modules'), { recursive: true })
-    const args = [`--build-arg=BASE=${base}`, `--build-arg=BUILD_BASE=${base}`, '--layers', '--pull-never']
-    await buildah('build', ...args, '--quiet', '--tag', local, context)
+    const args = [
+      ...[`BASE=${base}`, `BUILD_BASE=${base}`].map((argument) => `--build-arg=${argument}`),
+      // In place of the Dockerfile's stages: nothing is compiled or installed inside.
+      ...[`build=${dir}`, `modules=${modules}`].map((context) => `--build-context=${context}`),
+    ]
+    await buildah('build', ...args, '--layers', '--pull-never', '--quiet', '--tag', local, source)
   } finally {
-    await rm(context, { recursive: true, force: true })
+    await rm(dir, { recursive: true, force: true })
   }
   await forgetOthers('localhost/cdi', local)
 }
@@ -59,7 +62,10 @@ async function provideBase(): Promise<string> {
   const dockerfile = await readFile(join(checkout, 'Dockerfile'), 'utf8')
   const packages = /^ARG PACKAGES="(.*)"$/m.exec(dockerfile)?.[1]?.split(' ')
   if (packages === undefined) throw new Error('the Dockerfile has no ARG PACKAGES line')
-  const hash = createHash('sha256').update(JSON.stringify([suite, packages, excluded])).digest('hex').slice(0, 16)
+  const hash = createHash('sha256')
+    .update(JSON.stringify([suite, packages, excluded]))
+    .digest('hex')
+    .slice(0, 16)
   const name = `localhost/cdi-base:${hash}`
   if (await imageExists(name)) return name
   say(`building the base image (Debian ${suite}; a minute, once)`)
@@ -89,34 +95,50 @@ const excluded = ['man', 'doc', 'locale', 'info', 'bug', 'lintian'].map((dir) =>
 
 /** The Debian mirror that this machine's apt uses. */
 export async function debianMirror(): Promise<string> {
-  const { stdout } = await execa('apt-get', ['indextargets', '--format', '$(REPO_URI) $(RELEASE)', 'Created-By: Packages'])
+  const { stdout } = await execa('apt-get', [
+    'indextargets',
+    '--format',
+    '$(REPO_URI) $(RELEASE)',
+    'Created-By: Packages',
+  ])
   const lines = stdout.split('\n').map((line) => line.split(' '))
-  const own = lines.find(([url = '', release = '']) => /^https?:/.test(url) && /\/debian\/?$/.test(url) && !release.includes('-'))
+  const own = lines.find(
+    ([url = '', release = '']) => /^https?:/.test(url) && /\/debian\/?$/.test(url) && !release.includes('-'),
+  )
   if (own?.[0] === undefined) throw new Error('apt has no Debian mirror: check /etc/apt and run apt-get update')
   return own[0]
 }
 
-/** node_modules without development packages, installed once for each lock file. */
+/** A directory with `src/node_modules` (production, pruned) and `src/node`, made once for each lock file. */
 async function productionModules(): Promise<string> {
-  const lock = await readFile(join(checkout, 'package-lock.json'))
-  const dir = join(cacheDir(), `modules-${createHash('sha256').update(lock).digest('hex').slice(0, 16)}`)
-  if (await stat(dir).catch(() => undefined)) return join(dir, 'node_modules')
+  const prune = join(checkout, 'test/cluster/image/prune.sh')
+  const hash = createHash('sha256')
+  for (const file of [join(checkout, 'package-lock.json'), prune]) hash.update(await readFile(file))
+  const dir = join(cacheDir(), `modules-${hash.digest('hex').slice(0, 16)}`)
+  if (await stat(dir).catch(() => undefined)) return dir
   say('installing production modules')
   const building = await mkdtemp(join(cacheDir(), 'building-modules-'))
   try {
-    for (const file of ['package.json', 'package-lock.json', '.npmrc']) await cp(join(checkout, file), join(building, file))
-    await execa('npm', ['ci', '--omit=dev', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: building })
+    const source = join(building, 'src')
+    for (const file of ['package.json', 'package-lock.json', '.npmrc'])
+      await cp(join(checkout, file), join(source, file))
+    // Not `npm ci`: that refuses a lock file which lacks packages for platforms that the registry at hand does not carry.
+    await execa('npm', ['install', '--no-save', '--omit=dev', '--loglevel=error'], { cwd: source })
+    await execa('sh', [prune, source])
     await rename(building, dir)
   } finally {
     await rm(building, { recursive: true, force: true })
   }
-  return join(dir, 'node_modules')
+  return dir
 }
 
 async function contentTag(): Promise<string> {
   const hash = createHash('sha256')
   const add = async (path: string): Promise<void> => {
-    hash.update(path).update('\0').update(await readFile(join(checkout, path)))
+    hash
+      .update(path)
+      .update('\0')
+      .update(await readFile(join(checkout, path)))
   }
   for (const file of inputs) await add(file)
   for (const dir of inputDirs) {
@@ -161,7 +183,14 @@ async function imageExists(name: string): Promise<boolean> {
 
 /** Removes images of earlier contents, which nobody will ask for again. */
 async function forgetOthers(repository: string, keep: string): Promise<void> {
-  const names = await buildah('images', '--noheading', '--format', '{{.Name}}:{{.Tag}}', '--filter', `reference=${repository}`)
+  const names = await buildah(
+    'images',
+    '--noheading',
+    '--format',
+    '{{.Name}}:{{.Tag}}',
+    '--filter',
+    `reference=${repository}`,
+  )
   for (const name of names.split('\n')) {
     if (name !== '' && name !== keep) await buildah('rmi', name).catch(() => undefined)
   }

@@ -48,10 +48,18 @@ export async function makeFileSystem(type: 'ext4' | 'xfs', device: string): Prom
   else await execa('mkfs.ext4', ['-q', '-F', '-m', '0', '-i', '65536', '-E', 'lazy_itable_init=1,nodiscard', device])
 }
 
-/** Lets the mounted file system fill its device; nothing happens if it does already. */
-export async function growFileSystem(type: string, device: string, mountPoint: string): Promise<void> {
+/** Lets the mounted file system fill its device; nothing happens if it does already. ext4 needs CAP_SYS_RESOURCE. */
+export async function growMounted(type: string, device: string, mountPoint: string): Promise<void> {
   if (type === 'xfs') await execa('xfs_growfs', [mountPoint])
   else await execa('resize2fs', [device])
+}
+
+/** Lets an ext4 that is not mounted fill its device, after the check that resize2fs asks for. */
+export async function growUnmounted(device: string): Promise<void> {
+  const { exitCode, stdout } = await execa('e2fsck', ['-f', '-p', device], { reject: false })
+  // 1: errors were corrected.
+  if (exitCode !== 0 && exitCode !== 1) throw new Error(`e2fsck ${device}: exit ${exitCode} ${stdout}`)
+  await execa('resize2fs', [device])
 }
 
 export async function mount(args: readonly string[]): Promise<void> {

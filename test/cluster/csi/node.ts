@@ -7,7 +7,8 @@ import {
   attachLoop,
   detachLoop,
   fileSystemOn,
-  growFileSystem,
+  growMounted,
+  growUnmounted,
   isMounted,
   loopOf,
   makeFileSystem,
@@ -78,7 +79,7 @@ export function nodeHandlers(driver: Driver): Handlers {
         const loop = await loopOf(driver.volumes.disk(id))
         if (loop === undefined) throw new RpcError('FAILED_PRECONDITION', `${id} is not staged`)
         await refreshLoop(loop)
-        if (record.mode === 'Filesystem') await growFileSystem(record.fsType, loop, path)
+        if (record.mode === 'Filesystem') await growMounted(record.fsType, loop, path)
         return { capacity_bytes: record.sizeBytes }
       }),
   }
@@ -93,12 +94,14 @@ async function stage(driver: Driver, request: StageRequest): Promise<void> {
   if (await isMounted(path)) return
   const found = await fileSystemOn(loop)
   if (found === undefined) await makeFileSystem(record.fsType, loop)
+  // A volume that was expanded meanwhile, or restored into something larger than its source, has a file system of the
+  // old size. ext4 grows now, because growing it in use takes a capability that root in a container often lacks.
+  else if (found === 'ext4') await growUnmounted(loop)
   const type = found ?? record.fsType
   await mkdir(path, { recursive: true })
   // A clone has the same UUID as its source, which xfs would not mount twice.
   await mount(['-t', type, ...(type === 'xfs' ? ['-o', 'nouuid'] : []), loop, path])
-  // Restored into something larger than the source: the file system still has the old size.
-  if (record.source.snapshot !== undefined || record.source.volume !== undefined) await growFileSystem(type, loop, path)
+  if (found === 'xfs') await growMounted(type, loop, path)
 }
 
 async function publish(driver: Driver, request: PublishRequest): Promise<void> {
