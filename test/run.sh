@@ -12,7 +12,7 @@ for tier in $tiers; do
 done
 # shellcheck disable=SC2086
 sh test/setup/install.sh $tiers
-PATH=$PWD/node_modules/.bin:$PATH
+PATH=$PWD/node_modules/.bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export PATH
 counts=$(mktemp -d)
 trap 'rm -rf "$counts"' EXIT
@@ -39,14 +39,22 @@ run_tier() {
     $(files_of "$1")
 }
 
+# With KUBECONFIG the tests run against that cluster, and `up` and `down` leave it as it is.
+prepare_cluster() {
+  node test/cluster/main.ts up && node test/cluster/install-cdi.ts
+}
+
 failed=0
 for tier in $tiers; do
   if [ "$tier" = unit ]; then npm run -s check || failed=1; fi
   if [ "$tier" = cluster ]; then
-    node test/cluster/up.ts && node test/cluster/install-cdi.ts || { failed=1; continue; }
+    prepare_cluster || { failed=1; continue; }
   fi
   run_tier "$tier" || failed=1
-  if [ "$tier" = cluster ] && [ "${CI:-}" = true ]; then node test/cluster/down.ts || failed=1; fi
+  if [ "$tier" = cluster ] && [ "${CI:-}" = true ]; then
+    node test/cluster/main.ts down || failed=1
+    if [ -z "${KUBECONFIG:-}" ]; then node test/cluster/main.ts leftovers || failed=1; fi
+  fi
 done
 cat "$counts"/* 2>/dev/null | awk -v broken="$failed" '
   { passed += $1; failed += $2; skipped += $3 }

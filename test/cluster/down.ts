@@ -2,12 +2,42 @@
 import { readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { execa } from 'execa'
-import { containerdSocket, runDir, stateDir } from './layout.ts'
-import { detachLoops, removeCgroup, shimPids, unmountAll } from './leftovers.ts'
-import { removeNetwork } from './network.ts'
+import { containerdSocket, hostAddress, podRange, runDir, serviceRange, stateDir } from './layout.ts'
+import {
+  detachLoops,
+  ourLoops,
+  ourMounts,
+  podCgroups,
+  podPids,
+  removeCgroup,
+  shimPids,
+  unmountAll,
+} from './kernel-objects.ts'
+import { networkExists, removeNetwork } from './network.ts'
 import { holdMachine, readOwner } from './ownership.ts'
 import { isRunning, knownPrograms, signal, stopProgram } from './processes.ts'
 import { say } from './say.ts'
+
+/** What a cluster with that state directory should have taken with it and did not, in words; empty after a `down`. */
+export async function leftovers(state: string = stateDir()): Promise<string[]> {
+  const found: string[] = []
+  for (const name of await knownPrograms()) found.push(`pid file of ${name}`)
+  for (const pid of await podPids()) found.push(`process ${pid} of a pod`)
+  for (const dir of await podCgroups()) found.push(`cgroup ${dir}`)
+  for (const pid of await shimPids()) found.push(`containerd shim ${pid}`)
+  for (const point of await ourMounts(state)) found.push(`mount ${point}`)
+  for (const { name } of await ourLoops(state)) found.push(`loop device ${name}`)
+  if (await networkExists()) found.push('network namespace')
+  const { stdout } = await execa('ip', ['-o', 'addr', 'show', 'to', `${hostAddress}/24`])
+  if (stdout !== '') found.push(`link: ${stdout}`)
+  for (const range of [serviceRange, podRange]) {
+    const routes = await execa('ip', ['route', 'show', range])
+    if (routes.stdout !== '') found.push(`route: ${routes.stdout}`)
+  }
+  for (const entry of await readdir(runDir).catch(() => [])) found.push(join(runDir, entry))
+  for (const entry of await readdir(state).catch(() => [])) if (entry !== 'log') found.push(join(state, entry))
+  return found
+}
 
 /** Stops this state directory's cluster; false if it has none. The cluster of another checkout is left alone. */
 export async function down(state: string = stateDir()): Promise<boolean> {

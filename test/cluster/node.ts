@@ -17,7 +17,7 @@ import {
   registryName,
   registryPort,
 } from './layout.ts'
-import { makeCgroup } from './leftovers.ts'
+import { makeCgroup } from './kernel-objects.ts'
 import { startProgram } from './processes.ts'
 import { waitFor } from './wait-for.ts'
 

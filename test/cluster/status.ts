@@ -1,7 +1,7 @@
 /** What of the embedded cluster runs, and where to look. */
 import { join } from 'node:path'
 import { kubeconfigPath, stateDir } from './layout.ts'
-import { ourLoops, ourMounts } from './leftovers.ts'
+import { ourLoops, ourMounts } from './kernel-objects.ts'
 import { networkExists } from './network.ts'
 import { readOwner } from './ownership.ts'
 import { runningPid } from './processes.ts'

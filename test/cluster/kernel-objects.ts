@@ -49,7 +49,8 @@ export async function podPids(): Promise<number[]> {
   return [...pids]
 }
 
-async function podCgroups(): Promise<string[]> {
+/** The cgroups of pods, the outermost first in each hierarchy. */
+export async function podCgroups(): Promise<string[]> {
   const found: string[] = []
   const visit = async (dir: string): Promise<void> => {
     const entries = await readdir(dir, { withFileTypes: true }).catch(() => undefined)
