@@ -29,7 +29,8 @@ export function boundCondition(target: PersistentVolumeClaim | undefined, overri
   const claim = claimPhase(target)
   switch (claim) {
     case 'Bound':
-      return contradicts
+      // "Pending" on a bound claim is only waiting to be taken off.
+      return contradicts && reason !== reasons.pending
         ? { type: 'Bound', status: 'False', reason, message }
         : { type: 'Bound', status: 'True', reason: reasons.bound, message: messages.pvcBound(name) }
     case 'Lost':

@@ -22,7 +22,7 @@ import type { Dependencies, Recorder } from '../shared/dependencies.ts'
 import { untilNamespaceGoes } from '../shared/namespace-going.ts'
 import { patchClaim } from '../shared/patch-claim.ts'
 import type { ProgressReader } from '../shared/progress.ts'
-import { configOf, isGateOpen } from '../shared/settings.ts'
+import { configOf, honorsFirstConsumer, isGateOpen } from '../shared/settings.ts'
 import { bindingClassOf, isOurs, planSync } from './plan.ts'
 import type { Failure, SyncObservation, SyncPlan } from './plan.ts'
 import { statusOf, statusPatch } from './status.ts'
@@ -123,7 +123,7 @@ class DataVolumeReconciler {
       // Volumes matter only while there is no claim.
       persistentVolumes: target ? [] : caches.pvs.list(),
       cdiConfig,
-      honorWaitForFirstConsumer: isGateOpen(cdiConfig, 'honorWaitForFirstConsumer'),
+      honorWaitForFirstConsumer: honorsFirstConsumer(cdiConfig),
       adoptionGate: isGateOpen(cdiConfig, 'claimAdoption'),
       installer,
     }
@@ -244,7 +244,7 @@ class DataVolumeReconciler {
       target,
       carrier: target && (usesPopulator(target) ? this.#primeOf(target) : target),
       storageClass: bindingClassOf(target, caches.storageClasses.list()),
-      honorWaitForFirstConsumer: isGateOpen(config, 'honorWaitForFirstConsumer'),
+      honorWaitForFirstConsumer: honorsFirstConsumer(config),
       adoptionGate: isGateOpen(config, 'claimAdoption'),
       failure,
       progressPercent: progress.percentOf(key),

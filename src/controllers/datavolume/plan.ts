@@ -149,6 +149,8 @@ function planSource(seen: SyncObservation, target: PersistentVolumeClaim): SyncP
 
 function planCreation(seen: SyncObservation): SyncPlan {
   const { dataVolume } = seen
+  // Sizes and gates come from it; what is made without them cannot be put right later.
+  if (!seen.cdiConfig) return { act: 'wait', because: 'CDIConfig is not there yet' }
   const rendering = renderTarget({ ...seen, webhookRenders: false })
   if ('waitsForProfile' in rendering) {
     return { act: 'wait', because: `StorageProfile ${rendering.waitsForProfile} has no status yet` }

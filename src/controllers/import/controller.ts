@@ -22,7 +22,7 @@ import type { Dependencies, Recorder } from '../shared/dependencies.ts'
 import { wantsImport } from '../shared/import-source.ts'
 import { untilNamespaceGoes } from '../shared/namespace-going.ts'
 import { patchClaim } from '../shared/patch-claim.ts'
-import { activeCdi, configOf, isGateOpen } from '../shared/settings.ts'
+import { activeCdi, configOf, honorsFirstConsumer } from '../shared/settings.ts'
 import { warning } from '../shared/told.ts'
 import { planImport, workerNameOf } from './plan.ts'
 import type { ImportObservation, ImportPlan } from './plan.ts'
@@ -128,7 +128,7 @@ class ImportReconciler {
         .filter((pod) => pod.metadata.name !== worker && isUnfinished(pod)),
       scratch: caches.pvcs.get(besides(carrier, scratchName(carrier.metadata.name))),
       config,
-      honorWaitForFirstConsumer: isGateOpen(config, 'honorWaitForFirstConsumer'),
+      honorWaitForFirstConsumer: honorsFirstConsumer(config),
       newestEvent: claimPhase(carrier) === 'Pending' ? newestText(eventsOf(caches.events, carrier)) : undefined,
       now: clock.now(),
     }

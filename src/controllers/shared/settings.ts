@@ -20,3 +20,8 @@ export function activeCdi({ cdis }: Pick<Caches, 'cdis'>): CDI | undefined {
 export function isGateOpen(config: CDIConfig | undefined, gate: keyof typeof featureGates): boolean {
   return config?.spec.featureGates?.includes(featureGates[gate]) ?? false
 }
+
+/** Whether claims of WaitForFirstConsumer classes wait for one. While CDIConfig is not there yet, nothing is hurried. */
+export function honorsFirstConsumer(config: CDIConfig | undefined): boolean {
+  return config === undefined || isGateOpen(config, 'honorWaitForFirstConsumer')
+}

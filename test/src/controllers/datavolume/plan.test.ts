@@ -149,6 +149,10 @@ describe('a DataVolume without a claim', () => {
     planned('wait', { dataVolume: dataVolume({ spec }), storageProfiles: [] })
   })
 
+  it('waits for CDIConfig, which knows sizes and gates', () => {
+    planned('wait', { cdiConfig: undefined })
+  })
+
   const checked = dataVolume({ annotated: { [annotations.checkStaticVolume]: '' } })
   it('takes a volume that lies ready for it instead of an import', () => {
     const ready = { phase: 'Available', claimRef: { namespace: 'vms', name: 'dv' } }

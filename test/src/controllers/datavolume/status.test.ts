@@ -387,6 +387,30 @@ describe('the status of a DataVolume', () => {
     })
   }
 
+  it('of a bound claim does not repeat why it was pending', () => {
+    const target = directTarget({
+      phase: 'Bound',
+      annotated: {
+        [annotations.conditionBound]: 'false',
+        [annotations.conditionBoundReason]: 'Pending',
+        [annotations.conditionBoundMessage]: 'waiting for first consumer',
+      },
+    })
+    assert.equal(statusFor({ target }).shown[1], 'Bound=True Bound|PVC dv Bound')
+  })
+
+  it('of a bound claim tells what is being made for it', () => {
+    const target = directTarget({
+      phase: 'Bound',
+      annotated: {
+        [annotations.conditionBound]: 'false',
+        [annotations.conditionBoundReason]: 'CreatingScratchSpace',
+        [annotations.conditionBoundMessage]: 'Creating scratch space',
+      },
+    })
+    assert.equal(statusFor({ target }).shown[1], 'Bound=False CreatingScratchSpace|Creating scratch space')
+  })
+
   it('without a claim says so', () => {
     const { shown: lines, events } = statusFor({ target: undefined })
     assert.deepEqual(lines, [
