@@ -9,10 +9,8 @@ export async function explain(work: () => Promise<unknown>): Promise<void> {
       const message = cause instanceof ExecaError ? cause.shortMessage : cause.message
       process.stderr.write(`${depth === 0 ? 'error: ' : '  because: '}${message}\n`)
       if (cause instanceof ExecaError) {
-        for (const line of String(cause.stderr ?? '')
-          .split('\n')
-          .slice(-15))
-          process.stderr.write(`    ${line}\n`)
+        const lines = typeof cause.stderr === 'string' ? (cause.stderr as string).split('\n').slice(-15) : []
+        for (const line of lines) process.stderr.write(`    ${line}\n`)
         break
       }
     }

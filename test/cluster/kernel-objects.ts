@@ -2,7 +2,7 @@
  * What a cluster leaves in the kernel: cgroups with processes, mounts, loop devices, containerd's shims. Everything is
  * found by paths of ours, never by a program's name, so nothing of anybody else is touched.
  */
-import { mkdir, readdir, readFile, realpath, rmdir, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, realpath, rmdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { execa } from 'execa'
@@ -117,20 +117,40 @@ export async function unmountAll(state: string): Promise<void> {
 export interface LoopDevice {
   readonly name: string
   readonly 'back-file': string
+  /** Inode of what is behind it. */
+  readonly 'back-ino': number
+  /** The device that the inode is on, as `major:minor`. */
+  readonly 'back-maj:min': string
 }
 
-/** Loop devices over the cluster's files, and loop devices over those (the kubelet makes such for block volumes). */
+/**
+ * Loop devices over the cluster's files, and loop devices over those, which the kubelet makes for block volumes. The
+ * latter come first, and are known by the inode of the device below: once the path they were made from is unmounted,
+ * the kernel calls their file `/`.
+ */
 export async function ourLoops(state: string): Promise<LoopDevice[]> {
-  const { stdout } = await execa('losetup', ['--list', '--json', '--output', 'NAME,BACK-FILE'])
+  const columns = 'NAME,BACK-FILE,BACK-INO,BACK-MAJ:MIN'
+  const { stdout } = await execa('losetup', ['--list', '--json', '--output', columns])
   if (stdout.trim() === '') return []
   const all = (JSON.parse(stdout) as { loopdevices: LoopDevice[] }).loopdevices
-  const dirs = new Set([
-    ...ourDirs(state),
-    ...(await Promise.all(ourDirs(state).map((dir) => realpath(dir).catch(() => dir)))),
-  ])
-  const ours = all.filter((loop) => [...dirs].some((dir) => loop['back-file'].startsWith(`${dir}/`)))
-  const names = new Set(ours.map((loop) => loop.name))
-  return [...all.filter((loop) => names.has(loop['back-file']) && !names.has(loop.name)), ...ours]
+  const real = await Promise.all(ourDirs(state).map((dir) => realpath(dir).catch(() => dir)))
+  const dirs = new Set([...ourDirs(state), ...real])
+  const below = all.filter((loop) => [...dirs].some((dir) => loop['back-file']?.startsWith(`${dir}/`)))
+  const nodes = await Promise.all(below.map(({ name }) => stat(name)))
+  const above = all.filter(
+    (loop) =>
+      !below.includes(loop) &&
+      nodes.some(({ ino, dev }) => ino === loop['back-ino'] && deviceName(dev) === loop['back-maj:min'].trim()),
+  )
+  return [...above, ...below]
+}
+
+/** `major:minor` of a device number as Linux packs it into 64 bits. */
+function deviceName(dev: number): string {
+  const number = BigInt(dev)
+  const major = ((number >> 8n) & 0xfffn) | ((number >> 32n) & 0xfffff000n)
+  const minor = (number & 0xffn) | ((number >> 12n) & 0xffffff00n)
+  return `${major}:${minor}`
 }
 
 export async function detachLoops(state: string): Promise<void> {
