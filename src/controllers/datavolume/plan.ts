@@ -15,7 +15,7 @@ import type {
 } from '../../api/kinds.ts'
 import type { InstallerLabels } from '../../api/names.ts'
 import type { NewObject } from '../../kube/object.ts'
-import { annotationOf, changesOf, hasAnnotation } from '../shared/annotated.ts'
+import { annotationOf, changesOf, hasAnnotation, isEmpty } from '../shared/annotated.ts'
 import type { MapPatch } from '../shared/annotated.ts'
 import { claimPhase, isTerminating } from '../shared/claim.ts'
 import { importSourceOf } from '../shared/import-source.ts'
@@ -122,8 +122,16 @@ function planForTarget(seen: SyncObservation, target: PersistentVolumeClaim): Sy
   }
   if (isPopulatedFor({ dataVolume, target }) && claimPhase(target) === 'Bound') {
     const changes = changesOf(dataVolume.metadata.annotations, { [annotations.prePopulated]: name })
-    if (Object.keys(changes).length > 0) {
+    if (!isEmpty(changes)) {
       return { act: 'annotateDataVolume', because: 'the claim must not be made again', annotations: changes }
+    }
+  }
+  const filledFor = annotationOf(dataVolume, annotations.populatedFor)
+  if (filledFor !== undefined && dataVolume.status?.phase === phases.succeeded) {
+    // So that a backup of the claim, restored later, counts as filled.
+    const changes = changesOf(target.metadata.annotations, { [annotations.populatedFor]: filledFor })
+    if (!isEmpty(changes)) {
+      return { act: 'annotateTarget', because: 'the claim is to be known as filled', annotations: changes }
     }
   }
   return planSource(seen, target)

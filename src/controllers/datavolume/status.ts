@@ -79,7 +79,11 @@ function kept(before: DataVolumeStatus): DataVolumeStatus {
 
 function progressOf(input: StatusInput, phase: Phase): string {
   const { dataVolume, target, progressPercent } = input
-  if (!target || !needsWork({ ...input, target })) return progressTexts.none
+  if (!target) return progressTexts.none
+  const wasImported =
+    annotationOf(target, annotations.createdForDataVolume) === dataVolume.metadata.uid &&
+    annotationOf(target, annotations.podPhase) === 'Succeeded'
+  if (!needsWork({ ...input, target }) && !wasImported) return progressTexts.none
   if (phase === phases.succeeded) return progressTexts.done
   if (usesPopulator(target)) return annotationOf(target, annotations.populatorProgress) ?? progressTexts.none
   if (progressPercent !== undefined) return `${progressPercent.toFixed(2)}%`

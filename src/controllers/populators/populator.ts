@@ -5,15 +5,16 @@
  */
 import { kinds } from '../../api/kinds.ts'
 import type { PersistentVolume, PersistentVolumeClaim } from '../../api/kinds.ts'
-import { annotations, primeName, reasons } from '../../api/names.ts'
+import { annotations, primeName, quotaText, reasons } from '../../api/names.ts'
 import type { InstallerLabels } from '../../api/names.ts'
-import { ApiError, isAlreadyExists } from '../../kube/api-error.ts'
+import { ApiError, isAlreadyExists, isForbidden } from '../../kube/api-error.ts'
 import { watching } from '../../kube/controller.ts'
 import type { ControllerSpec, ReconcileResult, Watch } from '../../kube/controller.ts'
 import { formatKey, keyOf } from '../../kube/object.ts'
 import type { ObjectKey } from '../../kube/object.ts'
 import { controllerOf } from '../../kube/owners.ts'
-import { annotationOf } from '../shared/annotated.ts'
+import { annotationOf, changesOf } from '../shared/annotated.ts'
+import { boundAnnotations } from '../shared/bound-annotations.ts'
 import { besides, eventsOf, indexes, targetKeyOf } from '../shared/caches.ts'
 import { claimPhase, isPrime } from '../shared/claim.ts'
 import { toldKey } from '../shared/claim-events.ts'
@@ -44,6 +45,9 @@ export interface PopulatorDependencies extends Dependencies {
   readonly progress: ProgressReader
   readonly installer: InstallerLabels
 }
+
+/** A quota that was raised shows itself to nobody, so a refused P is tried again this often. */
+const refusedDelayMs = 10_000
 
 export function populatorController(dependencies: PopulatorDependencies): ControllerSpec {
   const { caches, population, progress } = dependencies
@@ -142,7 +146,7 @@ class Populator {
    * already, while the cache's T is of before.
    */
   async #makePrime(key: ObjectKey): Promise<ReconcileResult> {
-    const { client, recorder, log } = this.#dependencies
+    const { client, log } = this.#dependencies
     const target = await client.get(kinds.pvc, key)
     if (!target || !this.#isOurs(target)) return {}
     const plan = planPopulation(this.#observe(target, undefined))
@@ -150,15 +154,22 @@ class Populator {
     try {
       await client.create(kinds.pvc, plan.createPrime)
     } catch (error) {
-      if (!isAlreadyExists(error)) {
-        if (error instanceof ApiError) recorder.event(target, warning(reasons.errCreatingPvcPrime, error.message))
-        throw error
-      }
+      if (!isAlreadyExists(error)) return this.#refused(target, error)
       // Ours of a moment ago, or somebody else's; the cache will show which.
       return this.#act(target, undefined, { ...plan, events: [] })
     }
     log.info({ pvc: key, prime: plan.createPrime.metadata.name }, 'P created')
     return this.#act(target, undefined, plan)
+  }
+
+  /** P was not accepted. A quota is told on T, from where it reaches the DataVolume: only the user can put it right. */
+  async #refused(target: PersistentVolumeClaim, error: unknown): Promise<ReconcileResult> {
+    if (!(error instanceof ApiError)) throw error
+    this.#dependencies.recorder.event(target, warning(reasons.errCreatingPvcPrime, error.message))
+    if (!isForbidden(error) || !error.message.includes(quotaText)) throw error
+    const told = changesOf(target.metadata.annotations, boundAnnotations(reasons.errExceededQuota, error.message))
+    await patchClaim(this.#dependencies, target, { annotations: told })
+    return { requeueAfterMs: refusedDelayMs }
   }
 
   async #act(

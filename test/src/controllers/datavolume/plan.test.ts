@@ -241,6 +241,14 @@ describe('a DataVolume with a claim', () => {
     planned('none', { target, dataVolume: dataVolume({ annotated: { [annotations.prePopulated]: 'dv' } }) })
   })
 
+  it('marks its claim as filled when it says so itself, after success only', () => {
+    const facts = { annotated: { [annotations.populatedFor]: 'dv' } }
+    const target = directTarget({ phase: 'Bound', annotated: { [annotations.podPhase]: 'Succeeded' } })
+    planned('none', { target, dataVolume: dataVolume(facts) })
+    const done = dataVolume({ ...facts, status: { phase: 'Succeeded' } })
+    assert.deepEqual(planned('annotateTarget', { target, dataVolume: done }).annotations, facts.annotated)
+  })
+
   it('takes a volume of its own that arrived, and sends away a wrong one', () => {
     const facts = { owner: dataVolume(), annotated: { [annotations.persistentVolumeList]: '["pv-1"]' } }
     planned('none', { target: claim(facts) })
