@@ -32,8 +32,11 @@ export interface ImportRequest {
   readonly requireEmptyDirectory?: boolean
   /** What the target may hold at most; for a claim its storage request. Absent: what is free. */
   readonly requestedBytes?: number
-  /** Share of the volume that the file system takes (a file is grown to what is left), as a decimal text. */
-  readonly filesystemOverhead: string
+  /**
+   * Share of the volume that the file system takes, as a decimal text: a file is grown to what is left, in whole MiB.
+   * Absent: it is grown to exactly what was asked for.
+   */
+  readonly filesystemOverhead?: string
   /** Grow a file to the requested size after the import. */
   readonly resize: boolean
   readonly checksum?: Checksum

@@ -22,6 +22,7 @@ import { createBlank } from './routes/create-blank.ts'
 import { growFile } from './routes/resize.ts'
 import { discardDirectory, unpackArchive } from './routes/unpack-archive.ts'
 import { Digest } from './sources/checksum.ts'
+import { counted } from './sources/progress.ts'
 import type { Source } from './sources/source.ts'
 import { surveySource } from './survey.ts'
 import type { Survey } from './survey.ts'
@@ -219,7 +220,8 @@ async function move({ request, source, survey, target, digest, progress, signal,
       const facts = known(survey.facts)
       await convertRanges({
         ...common,
-        source: ranged(source),
+        // On a slow link what has arrived tells more than qemu-img, whose steps are coarse.
+        source: counted(ranged(source), progress.bytes),
         format: facts.format,
         facts,
         directIo: request.directIo,
@@ -299,7 +301,9 @@ function assertWithin({ virtualSizeBytes }: Survey, availableBytes: number): voi
 /** What a disk in this target is grown to (contract: import §4): min(usable(overhead, available), requested). */
 function usableFor(request: ImportRequest, target: Target): number {
   const requested = request.requestedBytes ?? target.capacityBytes
-  if (target.kind === 'block') return Math.min(target.capacityBytes, requested)
+  if (target.kind === 'block' || request.filesystemOverhead === undefined) {
+    return Math.min(target.capacityBytes, requested)
+  }
   return Math.min(usableBytes(request.filesystemOverhead, target.capacityBytes), requested)
 }
 

@@ -88,7 +88,6 @@ export async function parseCli(
       contentType,
       targetPath: resolve(target),
       requireEmptyDirectory: true,
-      filesystemOverhead: '0',
       resize: values.size !== undefined,
       preallocate: values.preallocate,
       directIo: false,
@@ -157,7 +156,9 @@ function lines(text: string): string[] {
 
 function sizeBytes(text: string): number {
   try {
-    return parseQuantity(text)
+    const bytes = parseQuantity(text)
+    if (bytes <= 0) throw new RangeError('a disk has at least one byte')
+    return bytes
   } catch (cause) {
     throw new CdiError('CDI_USAGE', `--size ${text} is no size; write bytes or a quantity such as 10Gi`, { cause })
   }

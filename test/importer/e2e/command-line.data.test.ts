@@ -268,6 +268,13 @@ describe('an import does as it is told', { concurrency: 2, timeout: 300_000 }, (
     }
   })
 
+  it('grows the disk to the very byte', async () => {
+    await using place = await workplace()
+    const result = await cdi(['import', url('disk.qcow2'), place.target, '--size', '10000001'])
+    assert.equal(result.exitCode, 0, result.stderr)
+    assert.equal((await stat(place.target)).size, 10_000_001)
+  })
+
   it('backs every byte by storage with --preallocate', async () => {
     for (const name of ['disk', 'disk.gz', 'disk.qcow2']) {
       await using place = await workplace()
@@ -463,6 +470,33 @@ describe('an import does as it is told', { concurrency: 2, timeout: 300_000 }, (
     assert.equal(exitCode, 2)
     assert.match(stderr, /no such command: explode/)
   })
+})
+
+describe('progress of an import', { concurrency: 2, timeout: 120_000 }, () => {
+  for (const [name, limitRate] of [
+    ['disk.gz', '700k'],
+    ['disk.qcow2', '200k'],
+    ['disk.qcow2.zst', '700k'],
+  ] as const) {
+    it(`of ${name} over a slow link shows bytes and percent growing`, async () => {
+      await using slow = await startNginx({ root: dir.path, limitRate })
+      await using place = await workplace()
+      const result = await cdi(['import', `${slow.origin}/${name}`, place.target, '--json'])
+      assert.equal(result.exitCode, 0, result.stdout)
+      const steps = eventsOf(result).slice(0, -1)
+      const { size } = await stat(path(name))
+      assert.ok(steps.some(({ percent = 0 }) => percent > 0 && percent < 100))
+      for (const what of ['doneBytes', 'percent'] as const) {
+        const values = steps.map((step) => step[what] ?? 0)
+        assert.deepEqual(
+          values,
+          values.toSorted((a, b) => a - b),
+        )
+        assert.ok(new Set(values).size >= 2, `${what}: ${values.join()}`)
+      }
+      assert.ok(steps.every(({ totalBytes, phase }) => phase === 'connect' || totalBytes === size))
+    })
+  }
 })
 
 describe('an import that is stopped', { concurrency: 2, timeout: 300_000 }, () => {

@@ -1,6 +1,6 @@
 /** `cdi import` over links that break, from servers that are slow or poor, of files that change underneath. */
 import assert from 'node:assert/strict'
-import { copyFile, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -142,8 +142,9 @@ describe('cdi import from a poor server', { concurrency: 2, timeout: 300_000 }, 
     for (const name of ['disk', 'disk.xz']) {
       await using place = await workplace()
       const result = await cdi(['import', `http://127.0.0.1:${link.port}/${name}`, place.target])
-      assert.equal(result.exitCode, 3, result.stderr)
-      assert.match(result.stderr, /^cdi: CDI_SOURCE_INTERRUPTED: .*names no version/)
+      // A connection that ends in good order looks as if the file were cut.
+      assert.match(result.stderr, /^cdi: CDI_SOURCE_(TRUNCATED|INTERRUPTED): /)
+      assert.notEqual(result.exitCode, 0)
       await assertOnly(place.path)
     }
   })
@@ -155,16 +156,15 @@ describe('cdi import of a file that changes underneath', { concurrency: 2, timeo
     const [olds, news] = [join(own.path, 'old'), join(own.path, 'new')]
     await makeDisk(olds, { sizeBytes, pieces: [[0, noise(sizeBytes, 1)]] })
     await makeDisk(news, { sizeBytes, pieces: [[0, noise(sizeBytes, 2)]] })
-    const www = join(own.path, 'www')
-    await mkdir(www)
-    if (!packed) {
-      await copyFile(olds, join(www, 'disk'))
-      await copyFile(news, join(own.path, 'next'))
-      return { name: 'disk', olds, news }
-    }
-    await copyFile(await pack(olds, ['gz']), join(www, 'disk.gz'))
-    await copyFile(await pack(news, ['gz']), join(own.path, 'next'))
-    return { name: 'disk.gz', olds, news }
+    const name = packed ? 'disk.gz' : 'disk'
+    const served = join(own.path, 'www', name)
+    await mkdir(join(own.path, 'www'))
+    await copyFile(await pack(olds, packed ? ['gz'] : []), served)
+    await copyFile(await pack(news, packed ? ['gz'] : []), join(own.path, 'next'))
+    // nginx makes its ETag of length and date, in seconds: nobody could tell apart two versions of one second.
+    const yesterday = new Date(Date.now() - 86_400_000)
+    await utimes(served, yesterday, yesterday)
+    return { name, olds, news }
   }
 
   async function isSame(one: string, other: string): Promise<boolean> {
@@ -194,7 +194,7 @@ describe('cdi import of a file that changes underneath', { concurrency: 2, timeo
         return
       }
       const { code } = outcomeOf(result)
-      assert.ok(code === 'CDI_SOURCE_CHANGED' || code === 'CDI_SOURCE_INTERRUPTED', result.stdout)
+      assert.match(code ?? '', extra === noValidator ? /^CDI_SOURCE_(TRUNCATED|INTERRUPTED)$/ : /^CDI_SOURCE_CHANGED$/)
       await assertOnly(place.path)
     })
   }
