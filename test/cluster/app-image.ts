@@ -55,6 +55,8 @@ async function build(local: string): Promise<void> {
     await rm(dir, { recursive: true, force: true })
   }
   await forgetOthers('localhost/cdi', local)
+  // Steps of earlier builds that no image is made of any more.
+  await buildah('rmi', '--prune').catch(() => undefined)
 }
 
 /** Debian with the packages of the Dockerfile, as an image in buildah's store. */
