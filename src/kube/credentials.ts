@@ -39,10 +39,12 @@ export interface TlsIdentity {
 /** As client-go: found dead within a minute, and before load balancers forget an idle connection. */
 const keepAliveInitialDelay = 30_000
 const connectTimeoutMs = 10_000
+/** A burst of requests waits here instead of in thousands of handshakes. Each watch occupies one for as long as it lives. */
+const maxConnections = 100
 
 function createDispatcher({ proxyUrl, ...tls }: TlsIdentity): Dispatcher {
   const connect = { ...definedOf(tls), keepAlive: true, keepAliveInitialDelay, timeout: connectTimeoutMs }
-  const common = { keepAliveTimeout: 60_000, allowH2: false }
+  const common = { keepAliveTimeout: 60_000, allowH2: false, connections: maxConnections }
   return proxyUrl === undefined
     ? new Agent({ ...common, connect })
     : new ProxyAgent({ ...common, uri: proxyUrl, requestTls: connect })
