@@ -33,10 +33,21 @@ export interface BlockCacheStats {
   readonly peakBytes: number
 }
 
+/** What a read gives: views into the cache, good until they are given back. */
+export interface Lease {
+  readonly pieces: readonly Buffer[]
+  /** To be called once, when the pieces are of no more use; their memory then serves other blocks. */
+  readonly release: () => void
+}
+
 interface Block {
-  /** Pieces in order; complete when `filled` is the block's length. */
-  pieces: Buffer[]
+  /** There from the first byte on; complete when `filled` is the block's length. */
+  buffer?: Buffer
   filled: number
+  /** Reads that have not given the block back. */
+  leases: number
+  /** Thrown out while somebody still had it: its buffer is free when that one is done. */
+  dropped: boolean
   ready: boolean
   /** Settled when the block becomes ready or its stretch fails. Made only when somebody waits. */
   waiting?: PromiseWithResolvers<void>
@@ -62,8 +73,6 @@ const mebibyte = 1024 * 1024
 const runSlackBytes = 48 * mebibyte
 const maxRuns = 8
 const maxStretchBytes = 8 * mebibyte
-/** A block in more pieces than this is made one buffer: small pieces pin much memory and cost a system call each. */
-const maxPieces = 16
 
 export class BlockCache implements AsyncDisposable {
   readonly #source: RangedSource
@@ -75,6 +84,8 @@ export class BlockCache implements AsyncDisposable {
   readonly #signal: AbortSignal
 
   readonly #blocks = new Map<number, Block>()
+  /** Buffers of former blocks: fresh memory for every block would cost page faults and garbage collection. */
+  readonly #pool: Buffer[] = []
   /** Ready blocks in the order of their last use; those that were read go first when memory is short. */
   readonly #spent = new Set<number>()
   readonly #fresh = new Set<number>()
@@ -98,7 +109,7 @@ export class BlockCache implements AsyncDisposable {
   #streams = 0
   #peakBytes = 0
 
-  constructor({ source, signal, digest, maxBytes = 48 * mebibyte, blockBytes = 256 * 1024 }: BlockCacheOptions) {
+  constructor({ source, signal, digest, maxBytes = 32 * mebibyte, blockBytes = 256 * 1024 }: BlockCacheOptions) {
     this.#source = source
     this.#digest = digest
     this.#maxBytes = maxBytes
@@ -121,26 +132,39 @@ export class BlockCache implements AsyncDisposable {
   }
 
   /**
-   * The bytes at `offset`, as views into the cache that must not be changed. Throws RangeError outside of the source and
-   * the source's CdiError when it fails.
+   * The bytes at `offset`, as views into the cache that must not be changed and have to be given back. Throws RangeError
+   * outside of the source and the source's CdiError when it fails.
    */
-  async read(offset: number, length: number): Promise<readonly Buffer[]> {
+  async read(offset: number, length: number): Promise<Lease> {
     if (offset < 0 || length < 0 || offset + length > this.sizeBytes) {
       throw new RangeError(`${length} bytes at ${offset} lie outside of the source`)
     }
-    if (length === 0) return []
+    if (length === 0) return { pieces: [], release: () => {} }
     const first = Math.floor(offset / this.#blockBytes)
     const last = Math.floor((offset + length - 1) / this.#blockBytes)
     this.#demandedBytes += length
     this.#demand(first, last)
-    const result: Buffer[] = []
-    for (let index = first; index <= last; index++) {
-      const block = await this.#take(index)
-      const start = index * this.#blockBytes
-      collect(result, block.pieces, Math.max(0, offset - start), Math.min(block.filled, offset + length - start))
+    const pieces: Buffer[] = []
+    const blocks: Block[] = []
+    const release = (): void => {
+      for (const block of blocks.splice(0)) this.#giveBack(block)
+    }
+    try {
+      for (let index = first; index <= last; index++) {
+        const block = await this.#take(index)
+        block.leases++
+        blocks.push(block)
+        const start = index * this.#blockBytes
+        pieces.push(
+          block.buffer!.subarray(Math.max(0, offset - start), Math.min(block.filled, offset + length - start)),
+        )
+      }
+    } catch (error) {
+      release()
+      throw error
     }
     this.#advance()
-    return result
+    return { pieces, release }
   }
 
   /** Reads on to the end of the source, for the digest. Resolves when every byte was hashed. */
@@ -191,7 +215,7 @@ export class BlockCache implements AsyncDisposable {
     if (last + 1 > run.front || !found) {
       run.front = Math.max(run.front, last + 1)
       run.hits++
-      const most = Math.floor(this.#maxBytes / 2 / this.#blockBytes)
+      const most = this.#windowBlocks
       if (run.hits > 1) run.window = Math.min(most, Math.max(run.window * 2, Math.ceil(mebibyte / this.#blockBytes)))
     }
     this.#runs.unshift(run)
@@ -210,9 +234,14 @@ export class BlockCache implements AsyncDisposable {
     this.#ask(this.#ahead, from, until)
   }
 
+  /** How far ahead of a reader is fetched at most; the rest of the memory keeps what it is still busy with. */
+  get #windowBlocks(): number {
+    return Math.floor((this.#maxBytes * 0.75) / this.#blockBytes)
+  }
+
   get #stretchBlocks(): number {
-    const share = this.#maxBytes / 2 / Math.max(1, this.#source.parallel)
-    return Math.max(1, Math.floor(Math.min(maxStretchBytes, share) / this.#blockBytes))
+    const share = Math.floor(this.#windowBlocks / Math.max(1, this.#source.parallel))
+    return Math.max(1, Math.min(maxStretchBytes / this.#blockBytes, share))
   }
 
   /** Queues the missing blocks of [from, until) as stretches. */
@@ -225,7 +254,15 @@ export class BlockCache implements AsyncDisposable {
       }
       const first = index
       while (index < until && index - first < this.#stretchBlocks && !this.#blocks.has(index)) {
-        this.#blocks.set(index, { pieces: [], filled: 0, ready: false, read: false, held: false, bornAt: 0 })
+        this.#blocks.set(index, {
+          filled: 0,
+          leases: 0,
+          dropped: false,
+          ready: false,
+          read: false,
+          held: false,
+          bornAt: 0,
+        })
         index++
       }
       queue.push({ first, count: index - first })
@@ -295,7 +332,9 @@ export class BlockCache implements AsyncDisposable {
           throw new CdiError('CDI_INTERNAL', 'the source sent more than was asked for')
         const room = this.#lengthOf(index) - block.filled
         const piece = chunk.length - at <= room ? chunk.subarray(at) : chunk.subarray(at, at + room)
-        block.pieces.push(piece)
+        // The source only lends.
+        block.buffer ??= this.#pool.pop() ?? Buffer.allocUnsafeSlow(this.#blockBytes)
+        piece.copy(block.buffer, block.filled)
         block.filled += piece.length
         at += piece.length
         if (piece.length === room) this.#complete(index++, block)
@@ -312,7 +351,6 @@ export class BlockCache implements AsyncDisposable {
   }
 
   #complete(index: number, block: Block): void {
-    if (block.pieces.length > maxPieces) block.pieces = [Buffer.concat(block.pieces, block.filled)]
     block.ready = true
     block.bornAt = this.#demandedBytes
     this.#heldBytes += block.filled
@@ -372,6 +410,20 @@ export class BlockCache implements AsyncDisposable {
     if (block.held) this.#unreadHeld--
     this.#heldBytes -= block.filled
     this.#blocks.delete(index)
+    block.dropped = true
+    if (block.leases === 0) this.#recycle(block)
+  }
+
+  #giveBack(block: Block): void {
+    block.leases--
+    if (block.dropped && block.leases === 0) this.#recycle(block)
+  }
+
+  #recycle(block: Block): void {
+    if (block.buffer && this.#heldBytes + this.#pool.length * this.#blockBytes < this.#maxBytes) {
+      this.#pool.push(block.buffer)
+    }
+    delete block.buffer
   }
 
   /** Hashes whatever is there from the cursor on. */
@@ -379,7 +431,7 @@ export class BlockCache implements AsyncDisposable {
     for (;;) {
       const block = this.#blocks.get(this.#cursor)
       if (!block?.ready) break
-      for (const piece of block.pieces) this.#digest!.update(piece)
+      this.#digest!.update(block.buffer!.subarray(0, block.filled))
       if (!block.read) {
         block.held = true
         this.#unreadHeld++
@@ -411,7 +463,7 @@ export class BlockCache implements AsyncDisposable {
     while (this.#cursorAsked < this.#blockCount) {
       this.#cursorAsked = Math.max(this.#cursorAsked, this.#cursor)
       const waiting = this.#unreadHeld + (this.#cursorAsked - this.#cursor)
-      const window = Math.floor(this.#maxBytes / 2 / this.#blockBytes)
+      const window = this.#windowBlocks
       if (this.#paced ? waiting + stretch > window : this.#cursorAsked - this.#cursor + stretch > window) return
       const until = Math.min(this.#blockCount, this.#cursorAsked + stretch)
       const from = this.#cursorAsked
@@ -425,19 +477,5 @@ export class BlockCache implements AsyncDisposable {
     this.#stop.abort(this.#failure)
     for (const block of this.#blocks.values()) block.waiting?.resolve()
     this.#digestDone?.reject(this.#failure)
-  }
-}
-
-/** Appends the bytes [from, to) of a row of pieces to `result`, without copying. */
-function collect(result: Buffer[], pieces: readonly Buffer[], from: number, to: number): void {
-  let start = 0
-  for (const piece of pieces) {
-    const end = start + piece.length
-    if (end > from && start < to) {
-      const whole = start >= from && end <= to
-      result.push(whole ? piece : piece.subarray(Math.max(0, from - start), Math.min(piece.length, to - start)))
-    }
-    start = end
-    if (start >= to) return
   }
 }

@@ -20,7 +20,13 @@ export interface NbdExport {
    */
   readonly sizeBytes: number
   /** Bytes at `offset`; only asked for what lies inside. A rejection becomes EIO and {@link NbdServer.failure}. */
-  read(offset: number, length: number): Promise<readonly Buffer[]>
+  read(offset: number, length: number): Promise<NbdPieces>
+}
+
+/** What a read hands over: its bytes in order, and what to call when they were sent. */
+export interface NbdPieces {
+  readonly pieces: readonly Buffer[]
+  readonly release?: () => void
 }
 
 export interface NbdServer extends AsyncDisposable {
@@ -282,9 +288,9 @@ class Connection {
   async #read(cookie: bigint, offset: number, length: number): Promise<void> {
     this.#inFlight++
     try {
-      const pieces = await this.#served.read(offset, length)
+      const { pieces, release } = await this.#served.read(offset, length)
       this.#state.servedBytes += length
-      this.#send(cookie, errno.none, pieces)
+      this.#send(cookie, errno.none, pieces, release)
     } catch (error) {
       this.#state.failure ??= error
       this.#send(cookie, errno.io)
@@ -293,7 +299,7 @@ class Connection {
     this.#consume()
   }
 
-  #send(cookie: bigint, error: number, pieces: readonly Buffer[] = []): void {
+  #send(cookie: bigint, error: number, pieces: readonly Buffer[] = [], release?: () => void): void {
     const header = Buffer.allocUnsafe(16)
     header.writeUInt32BE(simpleReplyMagic, 0)
     header.writeUInt32BE(error, 4)
@@ -301,7 +307,10 @@ class Connection {
     // Corked, header and pieces leave in one writev without being joined first.
     this.#socket.cork()
     this.#socket.write(header)
-    for (const piece of pieces) this.#socket.write(piece)
+    for (const [index, piece] of pieces.entries()) {
+      // Also called, with an error, when the connection is lost before.
+      this.#socket.write(piece, index === pieces.length - 1 ? release : undefined)
+    }
     this.#socket.uncork()
   }
 }

@@ -177,7 +177,7 @@ async function runConvert({
   // prettier-ignore
   const child = execa('prlimit', [
     `--as=${convertAddressSpaceBytes}`,
-    'qemu-img', 'convert', '-p', '-W', '-m', '16',
+    'qemu-img', 'convert', '-p', '-W', '-m', '8',
     '-f', driverNames[from.format], '-O', 'raw',
     '-t', directIo ? 'none' : 'writeback',
     '-n', ...(targetState === 'zeroed' ? ['--target-is-zero'] : ['-S', '0']),

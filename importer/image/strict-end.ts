@@ -6,6 +6,7 @@
  */
 import { CdiError } from '../../src/errors.ts'
 import type { ImageFacts } from './inspect.ts'
+import type { NbdPieces } from './nbd-server.ts'
 
 const sectorBytes = 512
 /** Shown as the size where reads beyond the end are to be noticed: more than any image has, exact as a number. */
@@ -14,7 +15,7 @@ const farEndBytes = 2 ** 52
 /** Formats whose reader in qemu compares the tables with the end of the file. */
 const comparesItself: ReadonlySet<ImageFacts['format']> = new Set(['vhd', 'vhdx'] as const)
 
-type Read = (offset: number, length: number) => Promise<readonly Buffer[]>
+type Read = (offset: number, length: number) => Promise<NbdPieces>
 
 /** Sizes in bytes; `read` gets only ranges inside of the source. The result's size is a multiple of 512. */
 export function withStrictEnd({
@@ -45,7 +46,8 @@ export function withStrictEnd({
         )
       }
       const there = Math.max(0, sizeBytes - offset)
-      return [...(there > 0 ? await read(offset, there) : []), Buffer.alloc(length - there)]
+      const found: NbdPieces = there > 0 ? await read(offset, there) : { pieces: [] }
+      return { ...found, pieces: [...found.pieces, Buffer.alloc(length - there)] }
     },
   }
 }

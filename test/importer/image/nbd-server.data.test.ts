@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { dirname, join } from 'node:path'
 import { describe, it } from 'node:test'
+import { setImmediate as turn } from 'node:timers/promises'
 import { execa } from 'execa'
 import { startNbdServer } from '../../../importer/image/nbd-server.ts'
 import type { NbdExport } from '../../../importer/image/nbd-server.ts'
@@ -13,7 +14,7 @@ const content = noise(5 * mebibyte + 512, 9)
 const served: NbdExport = {
   sizeBytes: content.length,
   read: (offset, length) =>
-    Promise.resolve([content.subarray(offset, offset + 1), content.subarray(offset + 1, offset + length)]),
+    Promise.resolve({ pieces: [content.subarray(offset, offset + 1), content.subarray(offset + 1, offset + length)] }),
 }
 const url = (socketPath: string): string => `nbd+unix:///?socket=${socketPath}`
 
@@ -62,7 +63,7 @@ describe('NBD server', () => {
       async read(offset, length) {
         if (offset === 0) await slow.promise
         if (offset === 1024) throw fault
-        return [Buffer.alloc(length, offset / 512)]
+        return { pieces: [Buffer.alloc(length, offset / 512)] }
       },
     })
     using client = await connectRaw(server.socketPath)
@@ -83,6 +84,27 @@ describe('NBD server', () => {
     const first = await client.take(16 + 512)
     assert.equal(first.readBigUInt64BE(8), 1n)
     assert.equal(server.failure, fault)
+  })
+
+  it('gives back what it was lent, for answers that were sent and for those that nobody took', async () => {
+    const count = { lent: 0, given: 0 }
+    await using server = await startNbdServer({
+      sizeBytes: 64 * mebibyte,
+      read(_offset, length) {
+        count.lent++
+        return Promise.resolve({ pieces: [Buffer.alloc(length)], release: () => count.given++ })
+      },
+    })
+    const client = await connectRaw(server.socketPath)
+    client.send(1n, 0, 0, 512)
+    await client.take(16 + 512)
+    // Much more than a socket holds, and nobody reads it.
+    client.socket.pause()
+    for (let at = 1; at < 5; at++) client.send(BigInt(at), 0, at * mebibyte, 8 * mebibyte)
+    while (count.lent < 3) await turn()
+    client.socket.destroy()
+    while (count.given < count.lent) await turn()
+    assert.equal(count.given, count.lent)
   })
 
   it('refuses writes and reads beyond the end without losing the thread', async () => {
