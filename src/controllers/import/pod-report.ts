@@ -214,7 +214,7 @@ function runningState({
   words: TerminationMessage | undefined
   phase: string
 }): Record<string, string> | undefined {
-  if (containers.length > 0 && containers.every((container) => container.state?.running)) {
+  if (phase !== 'Failed' && containers.length > 0 && containers.every((container) => container.state?.running)) {
     return running('true', '', reasons.podIsRunning)
   }
   const unpulled = containers.find((container) => imagePullReasons.has(container.state?.waiting?.reason ?? ''))
