@@ -15,7 +15,7 @@ import { useStage } from './support/stage.ts'
 const stage = useStage(async ({ cluster, directory, serve }) => {
   const dir = dirname(directory)
   const certs = await makeCerts({ dir, subjectAltName: `IP:${cluster.hostAddress},IP:127.0.0.1` })
-  const guarded = await serve({ basicAuth: { user: 'reader', password: 'pa:ss word' } })
+  const guarded = await serve({ basicAuth: { user: 'reader', password: 'pass word, with blanks' } })
   return { certs, guarded, secure: await serve({ certs }) }
 })
 
@@ -34,7 +34,7 @@ describe('a server with basic authentication', { concurrency: 2 }, () => {
     'is read with the user and password of the Secret',
     () => stage().cluster,
     async (scene) => {
-      await scene.secret('login', { accessKeyId: 'reader', secretKey: 'pa:ss word' })
+      await scene.secret('login', { accessKeyId: 'reader', secretKey: 'pass word, with blanks' })
       await scene.apply(disk(stage().guarded.url(imageFiles.qcow2), { secretRef: 'login' }))
       await scene.succeeds('dv')
       assert.equal((await scene.disk('dv', stage().images.bytes)).sha256, stage().images.sha256)
@@ -59,7 +59,7 @@ describe('a server with basic authentication', { concurrency: 2 }, () => {
       await scene.shows('dv', /^Running=False CreateContainerConfigError: secret "login" not found$/)
       await scene.tells('DataVolume/dv', /^Warning CreateContainerConfigError: secret "login" not found$/)
       assert.equal(scene.dataVolume('dv')?.status?.phase, 'ImportScheduled')
-      await scene.secret('login', { accessKeyId: 'reader', secretKey: 'pa:ss word' })
+      await scene.secret('login', { accessKeyId: 'reader', secretKey: 'pass word, with blanks' })
       await scene.succeeds('dv')
     },
   )
