@@ -474,9 +474,9 @@ describe('an import does as it is told', { concurrency: 2, timeout: 300_000 }, (
 
 describe('progress of an import', { concurrency: 2, timeout: 120_000 }, () => {
   for (const [name, limitRate] of [
-    ['disk.gz', '700k'],
+    ['disk.gz', '300k'],
     ['disk.qcow2', '200k'],
-    ['disk.qcow2.zst', '700k'],
+    ['disk.qcow2.zst', '300k'],
   ] as const) {
     it(`of ${name} over a slow link shows bytes and percent growing`, async () => {
       await using slow = await startNginx({ root: dir.path, limitRate })
