@@ -1,5 +1,6 @@
 /** All decoders, chains of them for nested encodings, and a look through them at the first bytes of a source. */
 import { CdiError } from '../../src/errors.ts'
+import { peekBytes } from '../sources/peekable.ts'
 import type { Sink } from '../sources/source.ts'
 import type { Decoder, Decoding, Encoding } from './decoder.ts'
 import { detectEncoding } from './detect.ts'
@@ -57,11 +58,8 @@ class Chain implements Decoding {
   }
 }
 
-/**
- * How many bytes of a source `peel` wants to see (or all, if it is shorter). A zstd block of up to 128 KiB comes out
- * whole or not at all, so less can leave it blind.
- */
-export const peelBytes = 192 * 1024
+/** How many bytes of a source `peel` wants to see (or all, if it is shorter): what every forward source shows. */
+export const peelBytes = peekBytes
 
 /** How much is decoded of each layer. */
 const layerBytes = 256 * 1024
@@ -106,7 +104,7 @@ async function decodeHead(encoding: Encoding, packed: Buffer, signal: AbortSigna
   const pieces: Buffer[] = []
   let length = 0
   await using decoding = headDecoders[encoding].start((chunk) => {
-    pieces.push(chunk)
+    pieces.push(Buffer.from(chunk))
     length += chunk.length
     if (length >= layerBytes) throw new Enough()
   }, signal)

@@ -9,39 +9,63 @@
 import type { Readable } from 'node:stream'
 import type { Sink } from '../sources/source.ts'
 
+export interface OutputPump {
+  readonly output: Readable
+  readonly sink: Sink
+  /**
+   * The stream makes memory of at least so many bytes for its buffers and shares it with nobody. It is then freed as soon
+   * as the sink is done with it, instead of waiting for the garbage collector, and is there for the next buffer, still in
+   * the processor's cache.
+   */
+  readonly ownedFromBytes: number
+}
+
 /** Resolves at the stream's end, after the sink took the last buffer; rejects with the stream's or the sink's error. */
-export function pumpOutput(output: Readable, sink: Sink): Promise<void> {
+export function pumpOutput({ output, sink, ownedFromBytes }: OutputPump): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   const waiting: Buffer[] = []
-  let busy = false
+  let state: 'idle' | 'scheduled' | 'busy' | 'failed' = 'idle'
   let ended = false
+  /** Memory of the latest buffer; the stream may go on filling it. */
+  let latest: ArrayBufferLike | undefined
   const fail = (error: unknown): void => {
+    state = 'failed'
     output.off('data', take)
     waiting.length = 0
     reject(error)
   }
   function take(chunk: Buffer): void {
-    if (busy) {
-      waiting.push(chunk)
+    waiting.push(chunk)
+    if (state === 'busy') {
       output.pause()
-      return
+    } else if (state === 'idle') {
+      state = 'scheduled'
+      // Not at once: the stream first starts on its next buffer, on another thread, and the sink works beside it.
+      queueMicrotask(work)
     }
-    let taken: void | Promise<void>
-    try {
-      taken = sink(chunk)
-    } catch (error) {
-      fail(error)
-      return
-    }
-    if (taken === undefined) return
-    busy = true
-    output.pause()
-    void taken.then(proceed, fail)
   }
-  function proceed(): void {
-    busy = false
-    while (!busy && waiting.length > 0) take(waiting.shift()!)
-    if (busy) return
+  function work(): void {
+    if (state === 'failed') return
+    state = 'idle'
+    for (let chunk = waiting.shift(); chunk !== undefined; chunk = waiting.shift()) {
+      if (chunk.buffer !== latest) {
+        if (latest !== undefined) free(latest, ownedFromBytes)
+        latest = chunk.buffer
+      }
+      let taken: void | Promise<void>
+      try {
+        taken = sink(chunk)
+      } catch (error) {
+        fail(error)
+        return
+      }
+      if (taken !== undefined) {
+        state = 'busy'
+        output.pause()
+        void taken.then(work, fail)
+        return
+      }
+    }
     if (ended) resolve()
     else output.resume()
   }
@@ -49,10 +73,15 @@ export function pumpOutput(output: Readable, sink: Sink): Promise<void> {
   output.once('error', fail)
   output.once('end', () => {
     ended = true
-    if (!busy) resolve()
+    if (state === 'idle') resolve()
   })
   output.once('close', () => {
     if (!ended) fail(new Error('the output was closed before its end'))
   })
   return promise
+}
+
+/** Detaching is the one way to give memory back at once. */
+function free(memory: ArrayBufferLike, ownedFromBytes: number): void {
+  if (memory instanceof ArrayBuffer && memory.byteLength >= ownedFromBytes) memory.transfer(0)
 }

@@ -28,7 +28,7 @@ export interface TarEntry {
   readonly sizeBytes: number
 }
 
-/** Takes the content of one file. Buffers belong to the receiver. */
+/** Takes the content of one file. Buffers are lent until the promise settles. */
 export interface TarContent {
   /** Data at `offset`; what is never written is a hole. Offsets only grow. */
   write(offset: number, data: Buffer): Promise<void>

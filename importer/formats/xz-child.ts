@@ -102,13 +102,10 @@ class XzChild implements Decoding {
   async write(chunk: Buffer): Promise<void> {
     this.#throwIfFailed()
     this.#fedBytes += chunk.length
-    const { stdin } = this.#child
-    if (!stdin.write(chunk)) {
-      const { promise, resolve } = Promise.withResolvers<void>()
-      stdin.once('drain', resolve)
-      await Promise.race([promise, this.#finished])
-      stdin.off('drain', resolve)
-    }
+    // The chunk is lent: it must be in the pipe before the next may come.
+    const { promise: written, resolve } = Promise.withResolvers<void>()
+    this.#child.stdin.write(chunk, () => resolve())
+    await Promise.race([written, this.#finished])
     this.#throwIfFailed()
   }
 
@@ -133,7 +130,8 @@ class XzChild implements Decoding {
     })
     let broken: { readonly error: unknown } | undefined
     try {
-      await pumpOutput(this.#child.stdout, sink)
+      // Node makes memory of its own for each read from a pipe.
+      await pumpOutput({ output: this.#child.stdout, sink, ownedFromBytes: 0 })
     } catch (error) {
       broken = { error }
       this.#release()

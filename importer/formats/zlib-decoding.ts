@@ -3,28 +3,21 @@
  * what follows a zero byte behind the last gzip member, here everything behind the data must be zero (tape padding) or
  * it is an error.
  *
- * The engine works on a thread of libuv's pool. Its output side may run ahead of the sink by `aheadBytes`, so that
- * inflating and writing overlap; its input side takes a few hundred KiB before `write` waits.
+ * The engine works on a thread of libuv's pool and is one output buffer ahead of the sink, so that inflating and writing
+ * overlap. Input is lent: a write resolves when the engine has consumed it.
  */
 import type { Transform } from 'node:stream'
 import { CdiError } from '../../src/errors.ts'
 import type { Sink } from '../sources/source.ts'
 import type { Decoding, Encoding } from './decoder.ts'
+import { isZero } from '../target/data-runs.ts'
 import { pumpOutput } from './output-pump.ts'
 
-/** Buffers of this size leave the decoders. */
-export const outputChunkBytes = 1024 * 1024
-/** How far an engine may decode ahead of a slow sink, besides the buffer that it is filling. */
-export const aheadBytes = 2 * 1024 * 1024
-/** Compressed bytes that may wait for an engine. */
-const inputBytes = 256 * 1024
+/** Buffers of this size leave the decoders: two of them are in use, which fits into a processor's cache. */
+const outputChunkBytes = 256 * 1024
 
 /** Options that every engine is made with. */
-export const engineOptions = {
-  chunkSize: outputChunkBytes,
-  readableHighWaterMark: aheadBytes,
-  writableHighWaterMark: inputBytes,
-} as const
+export const engineOptions = { chunkSize: outputChunkBytes, readableHighWaterMark: outputChunkBytes } as const
 
 /** A zlib stream: `bytesWritten` counts the compressed bytes that the engine has really consumed. */
 export type ZlibEngine = Transform & { readonly bytesWritten: number }
@@ -48,9 +41,6 @@ export class ZlibDecoding implements Decoding {
   readonly #split: (chunk: Buffer) => readonly Buffer[]
   /** Settles when the engine has handed out everything, or with the first error of engine, sink or signal. */
   readonly #finished: Promise<void>
-  /** Chunks of which the engine has not yet consumed every byte, to look at what it leaves over. */
-  readonly #pending: Buffer[] = []
-  #pendingBytes = 0
   #fedBytes = 0
   #engineEnded = false
   /** Resolves with the first failure, so that nobody waits for a sink that never answers. */
@@ -74,17 +64,18 @@ export class ZlibDecoding implements Decoding {
   }
 
   async #writePiece(chunk: Buffer): Promise<void> {
-    this.#fedBytes += chunk.length
     if (this.#engineEnded) {
       this.#assertPadding(chunk)
       return
     }
-    this.#pending.push(chunk)
-    this.#pendingBytes += chunk.length
-    const roomLeft = this.#engine.write(chunk)
-    this.#forgetConsumed()
-    if (!roomLeft) await this.#drained()
+    const { promise: consumed, resolve } = Promise.withResolvers<void>()
+    this.#engine.write(chunk, () => resolve())
+    // An engine that sees the end of the data in a chunk never says that it has consumed it.
+    await Promise.race([consumed, this.#finished])
     this.#throwIfFailed()
+    const left = this.#fedBytes + chunk.length - this.#engine.bytesWritten
+    this.#fedBytes += chunk.length
+    if (left > 0) this.#assertPadding(chunk.subarray(-left))
   }
 
   async end(): Promise<void> {
@@ -96,10 +87,6 @@ export class ZlibDecoding implements Decoding {
     this.#engine.end()
     await this.#finished
     this.#throwIfFailed()
-    this.#forgetConsumed()
-    const [first, ...rest] = this.#pending
-    if (first) this.#assertPadding(first.subarray(first.length - this.#leftOf(first)))
-    for (const chunk of rest) this.#assertPadding(chunk)
     this.#release()
   }
 
@@ -114,37 +101,11 @@ export class ZlibDecoding implements Decoding {
       engineError = error
     })
     try {
-      await pumpOutput(this.#engine, sink)
+      await pumpOutput({ output: this.#engine, sink, ownedFromBytes: outputChunkBytes })
       this.#engineEnded = true
     } catch (error) {
       this.#fail(engineError !== undefined && error === engineError ? explain(engineError) : error)
     }
-  }
-
-  /** Waits until the engine took most of what is waiting, or is done, or failed. */
-  async #drained(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>()
-    this.#engine.once('drain', resolve)
-    try {
-      await Promise.race([promise, this.#finished])
-    } finally {
-      this.#engine.off('drain', resolve)
-    }
-  }
-
-  #forgetConsumed(): void {
-    let first = this.#pending[0]
-    while (first && this.#leftOf(first) <= 0) {
-      this.#pending.shift()
-      this.#pendingBytes -= first.length
-      first = this.#pending[0]
-    }
-  }
-
-  /** Bytes of the first pending chunk that the engine has not consumed. */
-  #leftOf(first: Buffer): number {
-    const consumedOfPending = this.#engine.bytesWritten - (this.#fedBytes - this.#pendingBytes)
-    return first.length - Math.max(0, consumedOfPending)
   }
 
   #assertPadding(tail: Buffer): void {
@@ -171,17 +132,5 @@ export class ZlibDecoding implements Decoding {
   #release(): void {
     this.#signal.removeEventListener('abort', this.#stop)
     this.#engine.destroy()
-    this.#pending.length = 0
   }
-}
-
-const zeros = Buffer.alloc(64 * 1024)
-
-/** True if every byte is zero. */
-function isZero(bytes: Buffer): boolean {
-  for (let at = 0; at < bytes.length; at += zeros.length) {
-    const end = Math.min(at + zeros.length, bytes.length)
-    if (bytes.compare(zeros, 0, end - at, at, end) !== 0) return false
-  }
-  return true
 }

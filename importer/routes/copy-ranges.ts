@@ -59,10 +59,12 @@ async function copyParts({ source, target, diskSizeBytes, onBytes, signal }: Cop
   const either = AbortSignal.any([signal, failed.signal])
   const work = async (): Promise<void> => {
     try {
+      const gather = new Gather({ target, offset: 0 })
       for (let part = queue.next(); part !== undefined; part = queue.next()) {
-        await copyPart({ source, target, part, onBytes, signal: either })
+        await copyPart({ source, gather, part, onBytes, signal: either })
         queue.done(part)
       }
+      await gather.end()
     } catch (error) {
       // The first one tells what happened, the others only that they were stopped.
       failed.abort(error)
@@ -83,13 +85,15 @@ async function stopAfter(pushed: void | Promise<void>): Promise<never> {
   throw new TakenOver()
 }
 
-interface CopyPart extends Pick<CopyRanges, 'source' | 'target' | 'onBytes' | 'signal'> {
+interface CopyPart extends Pick<CopyRanges, 'source' | 'onBytes' | 'signal'> {
+  readonly gather: Gather
   readonly part: Part
 }
 
-async function copyPart({ source, target, part, onBytes, signal }: CopyPart): Promise<void> {
+/** What it took may still be on its way to the target when it resolves. */
+async function copyPart({ source, gather, part, onBytes, signal }: CopyPart): Promise<void> {
   const { position: offset, end } = part
-  const gather = new Gather({ target, offset })
+  gather.seek(offset)
   const sink = (chunk: Buffer): void | Promise<void> => {
     const wanted = Math.min(chunk.length, part.end - part.position)
     part.position += wanted
@@ -102,5 +106,4 @@ async function copyPart({ source, target, part, onBytes, signal }: CopyPart): Pr
   } catch (error) {
     if (!(error instanceof TakenOver)) throw error
   }
-  await gather.end()
 }

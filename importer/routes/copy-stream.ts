@@ -9,6 +9,7 @@ import { decodeThrough } from '../formats/decoders.ts'
 import { isVhdFooter } from '../formats/detect.ts'
 import type { Digest } from '../sources/checksum.ts'
 import type { Sink, Source } from '../sources/source.ts'
+import { isZero } from '../target/data-runs.ts'
 import { tooLarge } from '../target/faults.ts'
 import { Gather } from '../target/gather.ts'
 import type { Target } from '../target/target.ts'
@@ -81,7 +82,10 @@ const footerBytes = 512
 /** Devices are zeroed in whole sectors, of 4 KiB at most. */
 const roundBytes = 4096
 
-/** Writes a disk whose end is not known. The last sector is held back until it is clear that it is no VHD footer. */
+/**
+ * Writes a disk whose end is not known. The last sector is held back until it is clear that it is no VHD footer, unless
+ * it is all zeros: no footer can begin in it.
+ */
 class DiskSink {
   readonly #gather: Gather
   readonly #limitBytes: number
@@ -100,10 +104,10 @@ class DiskSink {
     // A footer does not count, as far as can be told.
     if (this.#received > this.#limitBytes + footerBytes) throw this.#tooLarge()
     if (chunk.length < footerBytes) return this.#takeLittle(chunk)
-    const cut = chunk.length - footerBytes
+    const cut = isZero(chunk.subarray(-footerBytes)) ? chunk.length : chunk.length - footerBytes
     const before = this.#held
-    this.#held = chunk.subarray(cut)
-    const first = before.length > 0 ? this.#gather.push(before) : undefined
+    this.#held = Buffer.from(chunk.subarray(cut))
+    const first = this.#push(before)
     const rest = chunk.subarray(0, cut)
     if (first === undefined) return this.#push(rest)
     return first.then(() => this.#push(rest))

@@ -23,11 +23,12 @@ export async function streamInOrder({ source, sink, onBytes, signal }: StreamInO
   const failed = new AbortController()
   const either = AbortSignal.any([signal, failed.signal])
   const ahead: Lane[] = []
+  const rooms = new Rooms()
   let next = 0
   const launch = (): void => {
     while (next < source.sizeBytes && ahead.length < parallel) {
       const length = Math.min(step, source.sizeBytes - next)
-      ahead.push(new Lane({ source, offset: next, length, onBytes, signal: either }))
+      ahead.push(new Lane({ source, offset: next, length, rooms, onBytes, signal: either }))
       next += length
     }
   }
@@ -42,28 +43,46 @@ export async function streamInOrder({ source, sink, onBytes, signal }: StreamInO
   }
 }
 
+/** Buffers of `partBytes` for what comes early, used again and again. */
+class Rooms {
+  readonly #free: Buffer[] = []
+
+  take(): Buffer {
+    return this.#free.pop() ?? Buffer.allocUnsafeSlow(partBytes)
+  }
+
+  giveBack(room: Buffer): void {
+    this.#free.push(room)
+  }
+}
+
 /** One stream and what it brought before its turn. */
 class Lane {
   readonly ended: Promise<void>
-  readonly #early: Buffer[] = []
-  /** From its turn on. */
+  readonly #rooms: Rooms
+  /** Holds the first `#filled` bytes of the part, if they came before the turn or while the sink worked through them. */
+  #room: Buffer | undefined
+  #filled = 0
+  /** From the moment on when nothing that came early is left. */
   #sink: Sink | undefined
-  /** While the sink works through what came early; holds the stream back. */
-  #draining: Promise<void> | undefined
   #fault: { readonly error: unknown } | undefined
 
   constructor({
     source,
     offset,
     length,
+    rooms,
     onBytes,
     signal,
-  }: Pick<StreamInOrder, 'source' | 'onBytes' | 'signal'> & { offset: number; length: number }) {
+  }: Pick<StreamInOrder, 'source' | 'onBytes' | 'signal'> & { offset: number; length: number; rooms: Rooms }) {
+    this.#rooms = rooms
     const receive: Sink = (chunk) => {
       onBytes(chunk.length)
-      if (this.#draining === undefined && this.#sink !== undefined) return this.#sink(chunk)
-      this.#early.push(chunk)
-      return this.#draining
+      if (this.#sink !== undefined) return this.#sink(chunk)
+      this.#room ??= this.#rooms.take()
+      chunk.copy(this.#room, this.#filled)
+      this.#filled += chunk.length
+      return undefined
     }
     this.ended = source.stream({ offset, length }, receive, signal).catch((error: unknown) => {
       this.#fault ??= { error }
@@ -72,17 +91,16 @@ class Lane {
 
   /** Hands everything to the sink, in order. Resolves at the end of the stream. */
   async drainTo(sink: Sink): Promise<void> {
-    this.#sink = sink
-    if (this.#early.length > 0) {
-      this.#draining = this.#drain(sink)
-      await this.#draining
+    for (let taken = 0; taken < this.#filled;) {
+      // While the sink is at it, more may come; there is room for the whole part.
+      const piece = (this.#room as Buffer).subarray(taken, this.#filled)
+      taken += piece.length
+      await sink(piece)
     }
+    this.#sink = sink
+    if (this.#room !== undefined) this.#rooms.giveBack(this.#room)
+    this.#room = undefined
     await this.ended
     if (this.#fault !== undefined) throw this.#fault.error
-  }
-
-  async #drain(sink: Sink): Promise<void> {
-    for (let chunk = this.#early.shift(); chunk !== undefined; chunk = this.#early.shift()) await sink(chunk)
-    this.#draining = undefined
   }
 }

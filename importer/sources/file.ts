@@ -56,6 +56,10 @@ function kindOf(facts: BigIntStats): string {
   return 'a character device'
 }
 
+function slab(wantedBytes: number): Buffer {
+  return Buffer.allocUnsafeSlow(Math.min(readBytes, wantedBytes))
+}
+
 class FileSource implements RangedSource {
   readonly kind = 'ranged'
   readonly pinned = true
@@ -76,12 +80,14 @@ class FileSource implements RangedSource {
     const end = offset + length
     if (offset < 0 || end > this.sizeBytes)
       throw new RangeError(`${offset}+${length} is beyond ${this.sizeBytes} bytes`)
-    // One read runs ahead of the sink.
-    let next = length > 0 ? this.#read(offset, end) : undefined
+    // One read runs ahead of the sink, into the buffer that the sink does not have.
+    let [mine, spare] = [slab(length), slab(length)]
+    let next = length > 0 ? this.#read(mine, offset, end) : undefined
     for (let at = offset; at < end && next !== undefined;) {
       const chunk: Buffer = await next
       at += chunk.length
-      next = at < end ? this.#read(at, end) : undefined
+      ;[mine, spare] = [spare, mine]
+      next = at < end ? this.#read(mine, at, end) : undefined
       // If the sink throws nobody waits for this one.
       next?.catch(() => {})
       signal.throwIfAborted()
@@ -94,9 +100,8 @@ class FileSource implements RangedSource {
     return this.#handle.close()
   }
 
-  async #read(at: number, end: number): Promise<Buffer> {
-    const buffer = Buffer.allocUnsafeSlow(Math.min(readBytes, end - at))
-    const { bytesRead } = await this.#handle.read(buffer, 0, buffer.length, at)
+  async #read(buffer: Buffer, at: number, end: number): Promise<Buffer> {
+    const { bytesRead } = await this.#handle.read(buffer, 0, Math.min(buffer.length, end - at), at)
     if (bytesRead === 0) throw this.#changed(`it ends at byte ${at}`)
     return buffer.subarray(0, bytesRead)
   }

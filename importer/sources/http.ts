@@ -245,8 +245,7 @@ function httpRanged(opened: Opened, sizeBytes: number, beginning: Buffer): Range
       signal.throwIfAborted()
       let at = offset
       if (at < end && at < beginning.length) {
-        // A copy, since a buffer belongs to who receives it and this one is asked for again.
-        const piece = Buffer.from(beginning.subarray(at, Math.min(end, beginning.length)))
+        const piece = beginning.subarray(at, Math.min(end, beginning.length))
         at += piece.length
         await sink(piece)
       }

@@ -5,8 +5,11 @@ import type { Sink } from './source.ts'
 /** Pushes everything to the sink, once; waits while the sink's promise is pending. */
 export type Produce = (sink: Sink, signal: AbortSignal) => Promise<void>
 
-/** How much {@link Peekable.peek} gathers unless the stream is shorter. */
-export const peekBytes = 64 * 1024
+/**
+ * How much {@link Peekable.peek} gathers unless the stream is shorter. A zstd block of up to 128 KiB comes out whole or
+ * not at all, so less could leave whoever looks through the encodings blind.
+ */
+export const peekBytes = 192 * 1024
 
 export class Peekable implements AsyncDisposable {
   readonly #produce: Produce
@@ -78,7 +81,8 @@ export class Peekable implements AsyncDisposable {
 
   #take(chunk: Buffer): void | Promise<void> {
     if (this.#consumer !== undefined) return this.#consumer(chunk)
-    this.#kept.push(chunk)
+    // A copy, since the producer only lends.
+    this.#kept.push(Buffer.from(chunk))
     this.#keptBytes += chunk.length
     if (this.#keptBytes < peekBytes) return undefined
     this.#gathered.resolve()

@@ -4,14 +4,18 @@
 export const zeroBlockBytes = 4096
 
 const zeroPage = Buffer.alloc(256 * 1024)
+/** Length of what is compared with zeros; the rest is compared with what lies so far before it. */
+const startBytes = 64
 
 /** True if all bytes are zero. */
 export function isZero(bytes: Buffer): boolean {
-  for (let at = 0; at < bytes.length; at += zeroPage.length) {
-    const length = Math.min(zeroPage.length, bytes.length - at)
-    if (zeroPage.compare(bytes, at, at + length, 0, length) !== 0) return false
-  }
-  return true
+  const { length } = bytes
+  if (length <= startBytes) return zeroPage.compare(bytes, 0, length, 0, length) === 0
+  // Each byte equals the one 64 before it: one stream of memory is read instead of two.
+  return (
+    zeroPage.compare(bytes, 0, startBytes, 0, startBytes) === 0 &&
+    bytes.compare(bytes, startBytes, length, 0, length - startBytes) === 0
+  )
 }
 
 /** Buffers of zeros, `length` bytes in all. They are shared: not to be written to. */

@@ -24,7 +24,7 @@ export interface Target extends AsyncDisposable {
   begin(diskSizeBytes: number, signal: AbortSignal, writer?: Writer): Promise<void>
   /**
    * Writes buffers one after the other at `offset`, where nothing was written before. Blocks of zeros are found and left
-   * out or zeroed.
+   * out or zeroed. The buffers are lent until the promise settles.
    */
   write(offset: number, buffers: readonly Buffer[]): Promise<void>
   /** Makes a range read as zero (allocated when preallocating), whether or not it was written before. */

@@ -32,7 +32,7 @@ export class HttpConnection {
   #headWaiter: PromiseWithResolvers<ResponseHead> | undefined
   #bodyWaiter: PromiseWithResolvers<void> | undefined
   #sink: Sink | undefined
-  /** Read but not yet looked at, because the sink is busy. */
+  /** Read but not yet looked at, because the sink is busy; the wire stands still as long as there is some. */
   #stash: Buffer[] = []
   #sinkBusy = false
   /** Why no more will come; acted upon only when everything before it was handed out. */
@@ -137,14 +137,15 @@ export class HttpConnection {
   }
 
   #readHead(bytes: Buffer): Buffer | undefined {
-    this.#headBytes = this.#headBytes.length === 0 ? bytes : Buffer.concat([this.#headBytes, bytes])
-    const end = headEnd(this.#headBytes)
+    const seen = this.#headBytes.length === 0 ? bytes : Buffer.concat([this.#headBytes, bytes])
+    const end = headEnd(seen)
     if (end === -1) {
-      if (this.#headBytes.length > longestHeadBytes) throw new SyntaxError('the head of the answer does not end')
+      if (seen.length > longestHeadBytes) throw new SyntaxError('the head of the answer does not end')
+      this.#headBytes = Buffer.from(seen)
       return undefined
     }
-    const head = parseResponseHead(this.#headBytes.subarray(0, end))
-    const rest = this.#headBytes.subarray(end)
+    const head = parseResponseHead(seen.subarray(0, end))
+    const rest = seen.subarray(end)
     this.#headBytes = Buffer.alloc(0)
     // Interim answers (100, 103) precede the real one.
     if (head.status < 200) return rest

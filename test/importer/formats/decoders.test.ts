@@ -33,7 +33,7 @@ describe('nested encodings', () => {
       await using chain = decodeThrough(
         encodings,
         (chunk) => {
-          out.push(chunk)
+          out.push(Buffer.from(chunk))
         },
         signal,
       )

@@ -42,7 +42,7 @@ async function openForward(url: string, more?: Partial<HttpOptions>): Promise<Fo
 
 async function readForward(source: ForwardSource): Promise<Buffer> {
   const chunks: Buffer[] = []
-  await source.stream((chunk) => void chunks.push(chunk), never)
+  await source.stream((chunk) => void chunks.push(Buffer.from(chunk)), never)
   return Buffer.concat(chunks)
 }
 
@@ -156,7 +156,7 @@ describe('http source on nginx', () => {
         busy += 1
         most = Math.max(most, busy)
         await delay(1)
-        chunks.push(chunk)
+        chunks.push(Buffer.from(chunk))
         busy -= 1
       }
       if (source.kind === 'ranged') await source.stream({ offset: 0, length: content.length }, slowly, never)
@@ -555,7 +555,7 @@ describe('http source on servers with faults', () => {
     const sink = async (chunk: Buffer): Promise<void> => {
       if (first) await delay(500)
       first = false
-      chunks.push(chunk)
+      chunks.push(Buffer.from(chunk))
     }
     const gets = server.requests.length
     await source.stream({ offset: 300_000, length: 1_000_000 }, sink, never)

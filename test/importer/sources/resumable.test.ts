@@ -31,7 +31,7 @@ const never = new AbortController().signal
 
 async function collect(read: OpenRange, range = { offset: 0, length: content.length }): Promise<Buffer> {
   const chunks: Buffer[] = []
-  await read(range, (chunk) => void chunks.push(chunk), never)
+  await read(range, (chunk) => void chunks.push(Buffer.from(chunk)), never)
   return Buffer.concat(chunks)
 }
 

@@ -13,7 +13,7 @@ function source(stream: Readable = Readable.from(pieces)) {
 
 async function readAll(from: ReturnType<typeof source>): Promise<Buffer> {
   const chunks: Buffer[] = []
-  await from.stream((chunk) => void chunks.push(chunk), never)
+  await from.stream((chunk) => void chunks.push(Buffer.from(chunk)), never)
   return Buffer.concat(chunks)
 }
 
