@@ -16,7 +16,14 @@ import {
 } from '../shared/claim.ts'
 import { normal, warning } from '../shared/told.ts'
 import type { Told } from '../shared/told.ts'
-import { isPopulatedByOthers, isPopulatedFor, isAdoptable, usesPopulator, expectedVolumes } from './work.ts'
+import {
+  isPopulatedByOthers,
+  isPopulatedFor,
+  isAdoptable,
+  ownershipOf,
+  usesPopulator,
+  expectedVolumes,
+} from './work.ts'
 
 export interface PhaseInput {
   readonly dataVolume: DataVolume
@@ -43,6 +50,8 @@ export function phaseOf(input: PhaseInput): PhaseOutcome {
   if (hasAnnotation(dataVolume, annotations.checkStaticVolume) && expectedVolumes(target))
     return { phase: phases.pending }
   if (isTerminating(target)) return { phase: current }
+  // What a claim that is not ours went through says nothing of this DataVolume (§5, ErrResourceExists).
+  if (ownershipOf({ ...input, target }) === 'foreign') return { phase: current }
   if (isPopulatedByOthers(target)) return externalPhase(input, target, current)
   const done = isPopulatedFor({ ...input, target }) || isAdoptable({ ...input, target })
   return ownPhase(input, target, restarted(current, target, done), done)

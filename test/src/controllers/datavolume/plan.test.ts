@@ -108,6 +108,15 @@ describe('a DataVolume without a claim', () => {
     })
   })
 
+  it('keeps the mode that was decided once, whatever drivers and classes came since', () => {
+    const direct = dataVolume({ annotated: { [annotations.usePopulator]: 'false' } })
+    const there = planned('create', { dataVolume: direct })
+    assert.equal(there.importSource, undefined)
+    assert.deepEqual(there.dataVolumeAnnotations, {})
+    const populated = dataVolume({ annotated: { [annotations.usePopulator]: 'true' } })
+    assert.ok(planned('create', { dataVolume: populated, csiDrivers: [] }).importSource)
+  })
+
   it('refuses a mode that is no boolean', () => {
     const facts = { dataVolume: dataVolume({ annotated: { [annotations.usePopulator]: 'maybe' } }) }
     assert.throws(() => planSync(seen(facts)), /not a boolean/)

@@ -371,6 +371,66 @@ const cases: Case[] = [
     ready: 'True |',
     events: ['Normal ExternalPopulationSucceeded: PVC dv successfully populated by snap', 'Normal Bound: PVC dv Bound'],
   },
+  {
+    name: 'a claim in a phase that Kubernetes does not document is Unknown',
+    given: { dataVolume: after('ImportInProgress'), target: populatedTarget({ phase: 'Strange' }) },
+    phase: 'Unknown',
+    ready: 'Unknown |',
+  },
+  {
+    name: 'a bound claim after such a phase goes on as PVCBound',
+    given: { dataVolume: after('Unknown'), target: directTarget({ phase: 'Bound' }) },
+    phase: 'PVCBound',
+    bound: 'True Bound|PVC dv Bound',
+    events: ['Normal Bound: PVC dv Bound'],
+  },
+  {
+    name: 'a claim that is going away changes no phase',
+    given: {
+      dataVolume: after('ImportInProgress'),
+      target: directTarget({
+        phase: 'Bound',
+        terminating: true,
+        annotated: { [annotations.podPhase]: 'Succeeded' },
+      }),
+    },
+    phase: 'ImportInProgress',
+    bound: 'True Bound|PVC dv Bound',
+    events: ['Normal Bound: PVC dv Bound'],
+  },
+  {
+    name: 'a filled claim of somebody else makes nothing Succeeded',
+    given: {
+      dataVolume: after('Pending'),
+      target: claim({ phase: 'Bound', annotated: { [annotations.podPhase]: 'Succeeded' } }),
+    },
+    phase: 'Pending',
+    bound: 'True Bound|PVC dv Bound',
+    events: ['Normal Bound: PVC dv Bound'],
+  },
+  {
+    name: 'a claim that it made itself is imported although adoption is allowed',
+    given: {
+      dataVolume: dataVolume({ annotated: { [annotations.allowClaimAdoption]: 'true' } }),
+      target: directTarget({ phase: 'Bound' }),
+      adoptionGate: true,
+    },
+    phase: '',
+    bound: 'True Bound|PVC dv Bound',
+    events: ['Normal Bound: PVC dv Bound'],
+  },
+  {
+    name: 'a state of the worker that is neither true nor false is Unknown',
+    given: {
+      dataVolume: after('ImportInProgress'),
+      target: populatedTarget({
+        annotated: worker({ [annotations.podPhase]: 'Running', ...running('perhaps', 'a message', 'AReason') }),
+      }),
+      carrier: boundPrime,
+    },
+    phase: 'ImportInProgress',
+    running: 'Unknown AReason|a message',
+  },
 ]
 
 describe('the status of a DataVolume', () => {

@@ -87,6 +87,14 @@ describe('the import controller', () => {
     assert.deepEqual(planImport(seen({ carrier: marked })).pod, { create: 'importer-prime-uid-dv', withScratch: true })
   })
 
+  it('replaces a worker that asks for scratch or ran out of memory even if finished ones are to be retained', () => {
+    const carrier = prime({ phase: 'Bound', annotated: { [annotations.podRetainAfterCompletion]: 'true' } })
+    const asks = importerPod(carrier, { phase: 'Succeeded', state: exited(0, words({ scratchSpaceRequired: true })) })
+    assert.equal(planImport(seen({ carrier, pod: asks })).pod, 'delete')
+    const killed = importerPod(carrier, { phase: 'Running', state: exited(137, '', 'OOMKilled') })
+    assert.equal(planImport(seen({ carrier, pod: killed })).pod, 'delete')
+  })
+
   it('waits for the former scratch claim to go before it starts a worker with a new one', () => {
     const carrier = prime({ annotated: { [annotations.requiresScratch]: 'true' } })
     assert.equal(planImport(seen({ carrier, scratch: claim({ name: 'prime-uid-dv-scratch' }) })).pod, 'keep')

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { assert as check, nat, property } from 'fast-check'
 import { annotations } from '../../../../src/api/names.ts'
-import { addableLabels, reportOfPod } from '../../../../src/controllers/import/pod-report.ts'
+import { addableLabels, reportOfPod, reportOfRefusedPod } from '../../../../src/controllers/import/pod-report.ts'
 import type { PodVerdict } from '../../../../src/controllers/import/pod-report.ts'
 import { completeWords, exited, importerPod, prime } from '../fixtures.ts'
 import type { PodFacts } from '../fixtures.ts'
@@ -210,5 +210,22 @@ describe('what a pod says of its claim', () => {
       b: 'good-1',
       d: '',
     })
+  })
+  it('that was refused tells whether a quota or something else was in the way, in the known words', () => {
+    const message =
+      "Error starting pod 'importer-dv': For more information, request access to cdi-deploy logs from your sysadmin"
+    for (const [exceededQuota, reason] of [
+      [true, 'ErrExceededQuota'],
+      [false, 'ErrStartingPod'],
+    ] as const) {
+      const report = reportOfRefusedPod({ podName: 'importer-dv', exceededQuota })
+      assert.deepEqual(report.event, { type: 'Warning', reason, message })
+      assert.deepEqual(report.annotations, {
+        [annotations.conditionRunning]: 'false',
+        [annotations.conditionRunningMessage]: message,
+        [annotations.conditionRunningReason]: reason,
+        [annotations.podPhase]: 'Failed',
+      })
+    }
   })
 })

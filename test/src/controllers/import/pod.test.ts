@@ -140,6 +140,33 @@ describe('the importer pod', () => {
     )
   })
 
+  it('uses direct I/O after it ran out of memory', () => {
+    assert.equal(env(rendered())['CACHE_MODE'], undefined)
+    assert.equal(
+      env(rendered({ carrier: prime({ annotated: { [annotations.requiresDirectIo]: 'true' } }) }))['CACHE_MODE'],
+      'TRYNONE',
+    )
+  })
+
+  it("bears the claim's annotations about networks, meshes, priority and account, and no others", () => {
+    const passed = {
+      'k8s.v1.cni.cncf.io/networks': 'storage-net',
+      'v1.multus-cni.io/default-network': 'other-net',
+      'sidecar.istio.io/inject': 'true',
+      'linkerd.io/inject': 'enabled',
+      [annotations.podPriorityClassName]: 'high',
+      [annotations.podServiceAccountName]: 'importer',
+    }
+    const pod = rendered({ carrier: prime({ annotated: { ...passed, 'example.com/own': 'x' } }) })
+    assert.deepEqual(pod.metadata.annotations, { ...passed, [annotations.createdByController]: 'yes' })
+  })
+
+  it("bears all labels of the claim, which win over the worker's own", () => {
+    const labels = { app: 'mine', 'cdi.kubevirt.io': 'x', team: 'blue' }
+    const pod = rendered({ labelled: populatedTarget({ labels }) })
+    for (const [key, value] of Object.entries(labels)) assert.equal(pod.metadata.labels?.[key], value)
+  })
+
   it('runs where and as what the claim and the installation say', () => {
     const pod = rendered({
       carrier: prime({

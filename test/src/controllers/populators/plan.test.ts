@@ -268,6 +268,13 @@ describe('the volume', () => {
     assert.equal(plan.annotations[annotations.podPhase], 'Succeeded')
   })
 
+  it('goes to T although the source was deleted after P had been made', () => {
+    const primeVolume = volume({ claimRef })
+    const plan = planPopulation(seen({ prime: done, primeVolume, sourceAnnotations: undefined }))
+    assert.equal(plan.rebind, primeVolume)
+    assert.equal(plan.annotations[annotations.podPhase], 'Succeeded')
+  })
+
   it('that went to somebody else is an error, and T does not call itself filled', () => {
     const plan = planPopulation(
       seen({ prime: done, primeVolume: volume({ claimRef: { namespace: 'x', name: 'thief' } }) }),
