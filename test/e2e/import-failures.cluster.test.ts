@@ -184,7 +184,8 @@ describe('a class that cannot be found', { concurrency: 2 }, () => {
       await scene.shows('dv', /^Bound=False Pending: PVC dv Pending$/)
       const dv = await scene.reaches('dv', 'Pending')
       assert.equal(dv.metadata.annotations?.['cdi.kubevirt.io/storage.usePopulator'], 'false')
-      assert.equal(scene.pvc('dv')?.spec?.resources?.requests?.['storage'], '71135396')
+      const pvc = await scene.until('the claim', () => scene.pvc('dv'))
+      assert.equal(pvc.spec?.resources?.requests?.['storage'], '71135396')
     },
   )
 
