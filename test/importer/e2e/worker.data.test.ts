@@ -7,21 +7,19 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { after, before, describe, it } from 'node:test'
 import { execa } from 'execa'
-import { renderPodEnv } from '../../../src/api/podenv.ts'
-import type { WorkerEnv, WorkerEnvExtras } from '../../../src/api/podenv.ts'
+import type { WorkerEnv } from '../../../src/api/podenv.ts'
 import { makeCerts } from '../../fixtures/certs.ts'
 import { makeDisk, makeImage, mebibyte, noise, variants } from '../../fixtures/images.ts'
 import { noRoot } from '../../fixtures/loop.ts'
 import { startNginx } from '../../fixtures/nginx.ts'
 import type { Nginx } from '../../fixtures/nginx.ts'
-import { freePort, tempDir } from '../../fixtures/server-process.ts'
+import { tempDir } from '../../fixtures/server-process.ts'
 import type { TempDir } from '../../fixtures/server-process.ts'
-import { descendantsOf, startCdi, until } from './support/cdi.ts'
-import type { CdiResult, RunningCdi } from './support/cdi.ts'
+import { descendantsOf, until } from './support/cdi.ts'
 import { assertOnly, assertSame, pack, usedDevice } from './support/disks.ts'
+import { Pod } from './support/pod.ts'
 import { servedBytes, settledRequests } from './support/served.ts'
 
-const program = join(import.meta.dirname, 'support/worker.ts')
 const sizeBytes = 8 * mebibyte
 const qcow2 = variants.find(({ name }) => name === 'qcow2 version 3')!
 
@@ -42,92 +40,6 @@ after(async () => {
   await nginx?.[Symbol.asyncDispose]()
   await dir?.[Symbol.asyncDispose]()
 })
-
-const defaults: WorkerEnv = {
-  source: 'http',
-  endpoint: '',
-  contentType: 'kubevirt',
-  imageSize: String(sizeBytes),
-  ownerUid: '1b2c',
-  filesystemOverhead: '0',
-  insecureTls: false,
-  diskId: '',
-  uuid: '',
-  pullMethod: '',
-  readyFile: '',
-  doneFile: '',
-  backingFile: '',
-  thumbprint: '',
-  httpProxy: '',
-  httpsProxy: '',
-  noProxy: '',
-  currentCheckpoint: '',
-  previousCheckpoint: '',
-  finalCheckpoint: '',
-  preallocation: false,
-  cacheMode: '',
-  registryImageArchitecture: '',
-  checksum: '',
-}
-
-interface Ended extends CdiResult {
-  /** What the controller reads of the terminated container. */
-  readonly words: string
-}
-
-/** A pod: its volumes are directories here; what is in them survives from container to container. */
-class Pod implements AsyncDisposable {
-  readonly #place: TempDir
-  readonly metricsPort: number
-
-  private constructor(place: TempDir, metricsPort: number) {
-    this.#place = place
-    this.metricsPort = metricsPort
-  }
-
-  static async start({ scratch = false }: { scratch?: boolean } = {}): Promise<Pod> {
-    const pod = new Pod(await tempDir('pod'), await freePort())
-    for (const name of ['data', 'dev', ...(scratch ? ['scratch'] : [])]) await mkdir(pod.path(name))
-    await writeFile(pod.path('dev/termination-log'), '')
-    return pod
-  }
-
-  path(name: string): string {
-    return join(this.#place.path, name)
-  }
-
-  get disk(): string {
-    return this.path('data/disk.img')
-  }
-
-  /** Starts the container, with the environment that the controller would have rendered. */
-  run(
-    env: Partial<WorkerEnv>,
-    extras: WorkerEnvExtras = {},
-    secrets: Readonly<Record<string, string>> = {},
-  ): RunningCdi {
-    const rendered = renderPodEnv({ ...defaults, ...env }, extras).flatMap(({ name, value }) =>
-      value === undefined ? [] : [[name, value] as const],
-    )
-    return startCdi([this.#place.path, String(this.metricsPort), '-v=3'], {
-      program,
-      env: { ...Object.fromEntries(rendered), ...secrets },
-    })
-  }
-
-  async ended(...args: Parameters<Pod['run']>): Promise<Ended> {
-    return this.wordsOf(this.run(...args))
-  }
-
-  async wordsOf(running: RunningCdi): Promise<Ended> {
-    const result = await running.finished
-    return { ...result, words: await readFile(this.path('dev/termination-log'), 'utf8') }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#place[Symbol.asyncDispose]()
-  }
-}
 
 const completeWords = '{"scratchSpaceRequired":false,"preallocationApplied":false,"message":"Import Complete"}'
 
