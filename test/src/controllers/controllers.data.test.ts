@@ -3,154 +3,32 @@
  * hand (hands.ts), so that every state of a worker can be had.
  */
 import assert from 'node:assert/strict'
-import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import { parse } from 'yaml'
 import { kinds } from '../../../src/api/kinds.ts'
-import type { CDIConfig, CustomResourceDefinition, DataVolume } from '../../../src/api/kinds.ts'
 import { annotations } from '../../../src/api/names.ts'
-import { runControllers } from '../../../src/controllers/run.ts'
-import type { ConnectedClient } from '../../../src/kube/client.ts'
-import type { NewObject } from '../../../src/kube/object.ts'
-import { silentLog } from '../../../src/log.ts'
-import { createRegistry } from '../../../src/metrics.ts'
-import { startApiServer } from '../../fixtures/apiserver.ts'
-import type { ApiServer } from '../../fixtures/apiserver.ts'
-import { mortal } from './crashing-client.ts'
+import { eventually, startControlPlane } from './control-plane.ts'
+import type { ControlPlane } from './control-plane.ts'
 import type { Death } from './crashing-client.ts'
-import { completeWords, csiDriver, storageClass } from './fixtures.ts'
+import { completeWords } from './fixtures.ts'
 import { atWork, ended, Hands, starting } from './hands.ts'
 import type { Script } from './hands.ts'
 
-const crdsDir = join(import.meta.dirname, '../../../crds')
 const notFound = 'Unable to connect to http data source: expected status code 200, got 404. Status: 404 Not Found'
 const mismatch =
   'Unable to process data: checksum validation failed: checksum mismatch: expected md5:0, calculated md5:1'
 
-let api: ApiServer
-let client: ConnectedClient
+let plane: ControlPlane
+let client: ControlPlane['client']
+const startProcess: ControlPlane['startProcess'] = (...args) => plane.startProcess(...args)
+const newDataVolume: ControlPlane['newDataVolume'] = (facts) => plane.newDataVolume(facts)
+const untilPhase: ControlPlane['untilPhase'] = (key, phase) => plane.untilPhase(key, phase)
 
 before(async () => {
-  api = await startApiServer()
-  client = api.client()
-  for (const file of await readdir(crdsDir)) {
-    if (!file.endsWith('.yaml')) continue
-    const crd = parse(await readFile(join(crdsDir, file), 'utf8')) as NewObject<CustomResourceDefinition>
-    await client.create(kinds.customResourceDefinition, crd)
-  }
-  await eventually('the CRDs are served', async () => {
-    const { items } = await client.list(kinds.customResourceDefinition)
-    const served = items.filter(({ status }) =>
-      status?.conditions?.some(({ type, status: value }) => type === 'Established' && value === 'True'),
-    )
-    return served.length === items.length
-  })
-  await makeNamespace('cdi')
-  const config: NewObject<CDIConfig> = {
-    apiVersion: 'cdi.kubevirt.io/v1beta1',
-    kind: 'CDIConfig',
-    metadata: { name: 'config' },
-    spec: { featureGates: ['HonorWaitForFirstConsumer'] },
-    status: { filesystemOverhead: { global: '0.06' } },
-  }
-  await eventually('CDIConfig can be made', async () => {
-    await client.create(kinds.cdiConfig, config)
-    return true
-  })
-  await client.create(kinds.storageClass, withoutIdentity(storageClass()))
-  await client.create(kinds.csiDriver, withoutIdentity(csiDriver()))
+  plane = await startControlPlane()
+  ;({ client } = plane)
 })
-
-after(() => api?.[Symbol.asyncDispose]())
-
-function withoutIdentity<T extends { metadata: { name: string; uid: string; resourceVersion: string } }>(object: T): T {
-  return { ...object, metadata: { name: object.metadata.name } }
-}
-
-async function makeNamespace(name: string): Promise<string> {
-  await client.create(kinds.namespace, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } })
-  return name
-}
-
-/** Asks until the answer is yes; an error counts as no until the end. */
-async function eventually(what: string, isSo: () => Promise<boolean>): Promise<void> {
-  let last: unknown
-  for (let tries = 0; tries < 600; tries++) {
-    try {
-      if (await isSo()) return
-      last = undefined
-    } catch (error) {
-      last = error
-    }
-    await delay(50)
-  }
-  throw new Error(`it never came about: ${what}`, { cause: last })
-}
-
-interface Running extends AsyncDisposable {
-  readonly client: ReturnType<typeof mortal>
-  end(): Promise<void>
-}
-
-/** One controller process. */
-function startProcess(death?: Death): Running {
-  const stop = new AbortController()
-  const own = mortal(api.client(), death)
-  const work = runControllers({
-    client: own,
-    log: silentLog(),
-    metrics: createRegistry(),
-    namespace: 'cdi',
-    host: 'test',
-    settings: { image: 'importer:1', pullPolicy: 'IfNotPresent', verbosity: 1, installer: {} },
-    contractLog: () => undefined,
-    signal: stop.signal,
-  })
-  const end = async (): Promise<void> => {
-    stop.abort(new Error('the test is over'))
-    await work
-  }
-  return { client: own, end, [Symbol.asyncDispose]: end }
-}
-
-let serial = 0
-
-async function newDataVolume(
-  facts: { annotated?: Record<string, string>; spec?: Partial<DataVolume['spec']> } = {},
-): Promise<{ namespace: string; name: string }> {
-  const namespace = await makeNamespace(`t${serial++}`)
-  await client.create(kinds.dataVolume, {
-    apiVersion: 'cdi.kubevirt.io/v1beta1',
-    kind: 'DataVolume',
-    metadata: { name: 'dv', namespace, annotations: facts.annotated ?? {} },
-    spec: {
-      source: { http: { url: 'http://images.example/disk.qcow2' } },
-      storage: {
-        accessModes: ['ReadWriteOnce'],
-        volumeMode: 'Filesystem',
-        storageClassName: 'csi',
-        resources: { requests: { storage: '64Mi' } },
-      },
-      ...facts.spec,
-    },
-  })
-  return { namespace, name: 'dv' }
-}
-
-async function untilPhase(key: { namespace: string; name: string }, phase: string): Promise<DataVolume> {
-  let last: DataVolume | undefined
-  try {
-    await eventually(`phase ${phase}`, async () => {
-      last = await client.get(kinds.dataVolume, key)
-      return last?.status?.phase === phase
-    })
-  } catch (error) {
-    throw new Error(`status: ${JSON.stringify(last?.status)}`, { cause: error })
-  }
-  return last as DataVolume
-}
+after(() => plane?.[Symbol.asyncDispose]())
 
 /** What a user sees of a namespace when all is done; names and UIDs that differ from run to run are left out. */
 async function remains(namespace: string): Promise<unknown> {
@@ -358,7 +236,7 @@ describe('the controllers of imports', () => {
   })
 
   it('serve claims that were annotated by hand', async () => {
-    const namespace = await makeNamespace(`t${serial++}`)
+    const namespace = await plane.newNamespace()
     await using _hands = new Hands({ client, namespace, script: smooth })
     await using _process = startProcess()
     await client.create(kinds.pvc, {
