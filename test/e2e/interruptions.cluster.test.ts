@@ -159,4 +159,24 @@ describe('deleting', { concurrency: 2 }, () => {
       await arrivesWhole(scene)
     },
   )
+
+  scenario(
+    'the claim after success makes the DataVolume fill another',
+    () => stage().cluster,
+    async (scene) => {
+      await scene.apply(disk(stage().web, 'qcow2'))
+      await scene.succeeds('dv')
+      const first = scene.pvc('dv')?.metadata.uid
+      await scene.cluster.kube.delete(kinds.pvc, { namespace: scene.namespace, name: 'dv' })
+      await scene.until('another claim', () => {
+        const uid = scene.pvc('dv')?.metadata.uid
+        return uid !== undefined && uid !== first
+      })
+      await scene.until(
+        'another import',
+        () => scene.seen.phases('dv').filter((phase) => phase === 'Succeeded').length > 1,
+      )
+      await arrivesWhole(scene)
+    },
+  )
 })

@@ -237,7 +237,6 @@ describe('an import through a populator', { concurrency: 3 }, () => {
       const prime = await primeOf(scene)
       for (const event of [
         'Normal Pending: PVC dv Pending',
-        'Normal ImportScheduled: Import into dv scheduled',
         'Normal ImportInProgress: Import into dv in progress',
         'Normal ImportSucceeded: Successfully imported into PVC dv',
         'Normal Bound: PVC dv Bound',
@@ -334,6 +333,28 @@ describe('an import without a populator', { concurrency: 2 }, () => {
       )
       await scene.reaches('dv', 'WaitForFirstConsumer')
       await scene.resultOf(await scene.use('dv', 'true'))
+      await scene.succeeds('dv')
+      assert.equal((await scene.disk('dv', stage().images.bytes)).sha256, stage().images.sha256)
+    },
+  )
+})
+
+describe('a consumer that holds the volume', () => {
+  scenario(
+    'keeps the worker waiting, and is named',
+    () => stage().cluster,
+    async (scene) => {
+      await scene.apply(
+        disk().on(classes.waitForFirstConsumer).annotate('cdi.kubevirt.io/storage.usePopulator', 'false'),
+      )
+      await scene.reaches('dv', 'WaitForFirstConsumer')
+      const name = await scene.use('dv', 'sleep 600')
+      await scene.tells(
+        'PersistentVolumeClaim/dv',
+        `Warning ImportTargetInUse: pod ${scene.namespace}/${name} using PersistentVolumeClaim dv`,
+      )
+      assert.equal(scene.seen.importerPods('dv').length, 0)
+      await scene.cluster.kube.delete(kinds.pod, { namespace: scene.namespace, name }, { gracePeriodSeconds: 0 })
       await scene.succeeds('dv')
       assert.equal((await scene.disk('dv', stage().images.bytes)).sha256, stage().images.sha256)
     },
