@@ -42,7 +42,7 @@ async function copyInOrder(
   { source, target, diskSizeBytes, onBytes, signal }: CopyRanges,
   digest: Pick<Digest, 'update'>,
 ): Promise<void> {
-  const gather = new Gather({ target, offset: 0 })
+  const gather = new Gather({ target, offset: 0, slabs: 4 })
   const sink = (chunk: Buffer): void | Promise<void> => {
     digest.update(chunk)
     const left = diskSizeBytes - gather.position
@@ -59,7 +59,7 @@ async function copyParts({ source, target, diskSizeBytes, onBytes, signal }: Cop
   const either = AbortSignal.any([signal, failed.signal])
   const work = async (): Promise<void> => {
     try {
-      const gather = new Gather({ target, offset: 0 })
+      const gather = new Gather({ target, offset: 0, slabs: 2 })
       for (let part = queue.next(); part !== undefined; part = queue.next()) {
         await copyPart({ source, gather, part, onBytes, signal: either })
         queue.done(part)

@@ -94,7 +94,7 @@ class DiskSink {
   #received = 0
 
   constructor(options: { target: Target; limitBytes: number; expectedSizeBytes: number | undefined }) {
-    this.#gather = new Gather({ target: options.target, offset: 0 })
+    this.#gather = new Gather({ target: options.target, offset: 0, slabs: 4 })
     this.#limitBytes = options.limitBytes
     this.#expectedSizeBytes = options.expectedSizeBytes
   }

@@ -6,14 +6,17 @@
  * - *unproven* (old bytes may be there, or zeros have to be backed by storage): zeros are left out in whole granules,
  *   and `finish` zeroes exactly the gaps, so that no byte is written twice.
  */
+import { constants } from 'node:fs'
+import { open } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { CdiError } from '../../src/errors.ts'
 import type { Log } from '../../src/log.ts'
+import { directBlockBytes, isAligned } from './aligned.ts'
 import { Coverage } from './coverage.ts'
 import { splitRuns, zeroBlockBytes, zeroBuffers } from './data-runs.ts'
 import type { Run } from './data-runs.ts'
 import { DirtyWindow } from './dirty-window.ts'
-import { tooLarge, writeFault } from './faults.ts'
+import { errnoOf, tooLarge, writeFault } from './faults.ts'
 import { fallocate } from './linux.ts'
 import type { Target, Writer } from './target.ts'
 
@@ -23,6 +26,8 @@ const dirtyWindowBytes = 32 * 1024 * 1024
 const zeroPieceBytes = 4 * 1024 * 1024
 /** Smaller ranges are not worth a child process to punch them. */
 const leastPunchBytes = 1024 * 1024
+/** Shorter runs of data are left to the page cache, which writes them in an order that suits the storage. */
+const leastDirectBytes = 128 * 1024
 /** Buffers in one system call; Linux takes 1024. */
 const mostVectors = 512
 
@@ -47,6 +52,9 @@ export abstract class DiskTarget implements Target {
   #writer: Writer | undefined
   #proven = false
   #closed = false
+  /** Second descriptor for direct I/O, opened when it is first wanted; undefined in it where there is no such thing. */
+  #direct: Promise<FileHandle | undefined> | undefined
+  #directRefused = false
 
   constructor({ path, handle, capacityBytes, preallocate, log }: OpenDisk) {
     this.path = path
@@ -155,6 +163,7 @@ export abstract class DiskTarget implements Target {
     this.#closed = true
     // A flush that fails now is of no interest any more, but the descriptor must not be closed under it.
     await this.#window.settle().catch(() => {})
+    await (await this.#direct)?.close()
     await this.handle.close()
   }
 
@@ -191,9 +200,41 @@ export abstract class DiskTarget implements Target {
   }
 
   async #writeRun({ offset, length }: Run, buffers: Buffer[]): Promise<void> {
-    await this.#window.admit(length)
     this.#account(offset, offset + length)
-    await this.#writeAll(offset, buffers)
+    const directBytes = await this.#writeDirect(offset, buffers)
+    if (directBytes === length) return
+    await this.#window.admit(length - directBytes)
+    await this.#writeAll(offset + directBytes, without(buffers, directBytes))
+  }
+
+  /**
+   * Writes what it can of a run past the page cache: nothing has to be copied and nothing is dirty afterwards, which
+   * takes half of the time of writing and flushing. Resolves with how many bytes from the beginning of the run it wrote,
+   * 0 for runs that are short or not aligned.
+   */
+  async #writeDirect(offset: number, [first]: readonly Buffer[]): Promise<number> {
+    const wanted = first === undefined ? 0 : first.length - (first.length % directBlockBytes)
+    if (first === undefined || wanted < leastDirectBytes || offset % directBlockBytes !== 0 || !isAligned(first))
+      return 0
+    this.#direct ??= openDirect(this.path)
+    const direct = await this.#direct
+    if (direct === undefined || this.#directRefused) return 0
+    try {
+      let done = 0
+      while (done < wanted) {
+        const { bytesWritten } = await direct.write(first, done, wanted - done, offset + done)
+        done += bytesWritten
+        // The rest would not be aligned, or the storage is full and will say so.
+        if (bytesWritten % directBlockBytes !== 0 || bytesWritten === 0) break
+      }
+      return done
+    } catch (error) {
+      // The storage wants another alignment, or cannot do it after all.
+      if (errnoOf(error) !== 'EINVAL') throw error
+      this.#log.debug({ path: this.path }, 'direct I/O refused, going on through the page cache')
+      this.#directRefused = true
+      return 0
+    }
   }
 
   #account(start: number, end: number): void {
@@ -248,6 +289,15 @@ export abstract class DiskTarget implements Target {
       signal?.throwIfAborted()
       throw writeFault(this.path, error)
     }
+  }
+}
+
+/** Undefined where the file system takes no direct I/O (tmpfs and some network file systems). */
+async function openDirect(path: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, constants.O_WRONLY | constants.O_DIRECT)
+  } catch {
+    return undefined
   }
 }
 

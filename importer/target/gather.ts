@@ -1,9 +1,10 @@
 /**
  * Makes large aligned writes of the buffers that sources and decoders lend. Stretches of zeros are only counted; what is
  * data is copied into slabs of our own, which is cheaper than holding on to buffers: those are then free for the next
- * read while they are still in the processor's cache, and the feeder goes on while a slab is written. It is held back
- * only when both slabs are full.
+ * read while they are still in the processor's cache, and the feeder goes on while slabs are written. It is held back
+ * only when all slabs are full.
  */
+import { allocAligned, directBlockBytes } from './aligned.ts'
 import { isZero } from './data-runs.ts'
 import type { Target } from './target.ts'
 
@@ -19,28 +20,38 @@ interface Piece {
 }
 
 class Slab {
-  readonly bytes = Buffer.allocUnsafeSlow(slabBytes)
+  readonly bytes = allocAligned(slabBytes)
   pieces: Piece[] = []
   filled = 0
+}
+
+export interface GatherOptions {
+  readonly target: Pick<Target, 'write'>
+  readonly offset: number
+  /** Slabs of 1 MiB: one is filled while the others are written. */
+  readonly slabs: number
 }
 
 export class Gather {
   readonly #target: Pick<Target, 'write'>
   #position: number
-  /** The slab that is filled, and the other one, which is being written or empty. */
+  /** The slab that is filled. */
   #slab = new Slab()
-  #other = new Slab()
+  /** Slabs that may still be made, and those that were written. */
+  #unmade: number
+  readonly #free: Slab[] = []
   /** The piece that the next byte belongs to; undefined after zeros. */
   #open: Piece | undefined
   /** Zeros behind this byte were only counted; they become part of a piece that begins within their last edge. */
   #settled: number
-  #running: Promise<void> | undefined
+  readonly #running = new Set<Promise<void>>()
   #fault: { readonly error: unknown } | undefined
 
-  constructor({ target, offset }: { target: Pick<Target, 'write'>; offset: number }) {
+  constructor({ target, offset, slabs }: GatherOptions) {
     this.#target = target
     this.#position = offset
     this.#settled = offset
+    this.#unmade = slabs - 1
   }
 
   /** Where the next byte goes. */
@@ -71,16 +82,14 @@ export class Gather {
   /** Writes what is left and waits for all of it. */
   async end(): Promise<void> {
     this.#close()
-    while (this.#fault === undefined && (this.#running !== undefined || this.#slab.filled > 0)) {
-      if (this.#running === undefined) this.#submit()
-      await this.#running
-    }
+    if (this.#fault === undefined && this.#slab.filled > 0) this.#start(this.#slab)
+    await Promise.all(this.#running)
     this.#throwFault()
   }
 
   /** Waits for a slab. */
   async #pushLater(rest: Buffer): Promise<void> {
-    await this.#running
+    await Promise.race(this.#running)
     await this.push(rest)
   }
 
@@ -95,11 +104,8 @@ export class Gather {
     const edge = this.#position - (this.#position % edgeBytes)
     const start = this.#open === undefined ? Math.max(edge, this.#settled) : this.#position
     const before = this.#position - start
-    if (this.#slab.filled + before + bytes.length > slabBytes) {
-      if (this.#running !== undefined) return false
-      this.#submit()
-      return this.#take(bytes)
-    }
+    if (this.#open === undefined) this.#alignFor(start)
+    if (this.#slab.filled + before + bytes.length > slabBytes) return this.#nextSlab() && this.#take(bytes)
     const slab = this.#slab
     this.#open ??= this.#begin(start)
     slab.bytes.fill(0, slab.filled, slab.filled + before)
@@ -108,6 +114,14 @@ export class Gather {
     this.#open.end = slab.filled
     this.#position += bytes.length
     return true
+  }
+
+  /** The same distance from a block's beginning in memory as on the disk, for direct I/O. */
+  #alignFor(diskOffset: number): void {
+    const slab = this.#slab
+    const wanted = diskOffset % directBlockBytes
+    const ahead = wanted - (slab.filled % directBlockBytes)
+    slab.filled += ahead >= 0 ? ahead : ahead + directBlockBytes
   }
 
   #begin(diskOffset: number): Piece {
@@ -123,13 +137,26 @@ export class Gather {
     this.#settled = this.#position
   }
 
-  /** Starts to write the slab; the other one takes its place. Only when none is being written. */
-  #submit(): void {
+  /** Starts to write the slab if there is another one to take its place. */
+  #nextSlab(): boolean {
+    let next = this.#free.pop()
+    if (next === undefined && this.#unmade > 0) {
+      this.#unmade -= 1
+      next = new Slab()
+    }
+    if (next === undefined) return false
     this.#close()
-    const full = this.#slab
-    this.#slab = this.#other
-    this.#other = full
-    this.#running = this.#write(full)
+    this.#start(this.#slab)
+    this.#slab = next
+    return true
+  }
+
+  #start(slab: Slab): void {
+    const writing = this.#write(slab).finally(() => {
+      this.#running.delete(writing)
+      this.#free.push(slab)
+    })
+    this.#running.add(writing)
   }
 
   async #write(slab: Slab): Promise<void> {
@@ -142,7 +169,6 @@ export class Gather {
     }
     slab.pieces = []
     slab.filled = 0
-    this.#running = undefined
   }
 
   #throwFault(): void {
