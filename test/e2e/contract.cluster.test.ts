@@ -24,7 +24,10 @@ async function filled(scene: Scene, name: string): Promise<void> {
       pvc?.status?.phase === 'Bound' && pvc.metadata.annotations?.['cdi.kubevirt.io/storage.pod.phase'] === 'Succeeded'
     )
   })
-  assert.equal((await scene.disk(name, stage().images.bytes)).sha256, stage().images.sha256)
+  const { sha256, file } = await scene.disk(name, stage().images.bytes)
+  assert.equal(sha256, stage().images.sha256)
+  // The user and group that KubeVirt's qemu runs as.
+  assert.deepEqual([file?.uid, file?.gid, file?.mode], [107, 107, '660'])
 }
 
 describe('a claim without a DataVolume', { concurrency: 3 }, () => {

@@ -242,6 +242,37 @@ describe('a class that comes late', () => {
   })
 })
 
+describe('a volume that becomes available', () => {
+  it('gives its modes to a DataVolume that waits for a class without an object', async () => {
+    const storage = { storageClassName: 'by-hand', resources: { requests: { storage: '64Mi' } } }
+    const key = await plane.newDataVolume({ spec: { storage } })
+    await using _process = plane.startProcess()
+    await shown(key, /ErrClaimNotValid: PVC spec is missing accessMode and no storageClass to choose profile$/)
+    await plane.client.create(kinds.pv, {
+      apiVersion: 'v1',
+      kind: 'PersistentVolume',
+      metadata: { name: 'by-hand' },
+      spec: {
+        storageClassName: 'by-hand',
+        accessModes: ['ReadWriteMany'],
+        capacity: { storage: '1Gi' },
+        hostPath: { path: '/nowhere' },
+      },
+    })
+    try {
+      const status = { phase: 'Available' }
+      await plane.client.patch(kinds.pv, { name: 'by-hand' }, { status }, { type: 'merge', subresource: 'status' })
+      await plane.untilPhase(key, 'Pending')
+      const claim = await plane.client.get(kinds.pvc, key)
+      assert.deepEqual(claim?.spec?.accessModes, ['ReadWriteMany'])
+      assert.equal(claim.spec.storageClassName, 'by-hand')
+      assert.equal(claim.metadata.annotations?.[annotations.usePopulator], 'false')
+    } finally {
+      await plane.client.delete(kinds.pv, { name: 'by-hand' })
+    }
+  })
+})
+
 describe('a quota', () => {
   it('that does not admit the worker is told on its claim, and obeyed until it grows', async () => {
     const key = await plane.newDataVolume({ annotated: { [annotations.usePopulator]: 'false' } })
@@ -253,6 +284,17 @@ describe('a quota', () => {
     const claim = await plane.client.get(kinds.pvc, key)
     assert.equal(claim?.metadata.annotations?.[annotations.podPhase], 'Failed')
     await quota.raise({ pods: '5' })
+    await plane.untilPhase(key, 'Succeeded')
+  })
+
+  it('that does not admit P is told on the claim and on the DataVolume, and obeyed until it grows', async () => {
+    const key = await plane.newDataVolume()
+    const quota = await limit(key.namespace, { persistentvolumeclaims: '1' })
+    await using _hands = hands(key.namespace)
+    await using _process = plane.startProcess()
+    await told(key.namespace, 'dv', /^Warning ErrCreatingPVCPrime: .*exceeded quota: limit/)
+    await shown(key, /^Bound=False ErrExceededQuota: .*exceeded quota: limit/)
+    await quota.raise({ persistentvolumeclaims: '2' })
     await plane.untilPhase(key, 'Succeeded')
   })
 
