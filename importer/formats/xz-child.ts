@@ -13,10 +13,11 @@ import { pumpOutput } from './output-pump.ts'
 
 const mib = 1024 * 1024
 /**
- * Memory that decoding threads may take together: xz starts as many as fit, and for files of large blocks only one. With
- * the node process that leaves a worker inside of 256 MiB.
+ * Memory that decoding threads may take together: xz starts as many as fit, two for the blocks of 24 MiB that
+ * `xz -6 -T0` makes (128 MiB are then resident), one for larger ones. With the node process that leaves a worker inside
+ * of 256 MiB.
  */
-const threadsMemoryBytes = 96 * mib
+const threadsMemoryBytes = 144 * mib
 /** Files that one thread cannot decode in this much are refused: dictionaries of up to 128 MiB pass, as for zstd. */
 const memoryBytes = 136 * mib
 /** The first version that decodes in parallel and knows the limits used here: 5.4.0 as `xz --robot --version` says it. */
