@@ -4,8 +4,9 @@
  */
 import { createServer } from 'node:https'
 import type { Server } from 'node:https'
-import type { AddressInfo, Socket } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { Counter, Registry } from 'prom-client'
+import { closable } from '../src/closable-server.ts'
 import type { Progress } from './progress.ts'
 
 export interface WorkerMetrics extends AsyncDisposable {
@@ -40,21 +41,11 @@ export async function serveWorkerMetrics({
       () => response.writeHead(500).end(),
     )
   })
-  // `closeAllConnections` knows only what has finished its handshake; a reader that connects at the very end would keep the
-  // server, and with it the worker, for as long as it likes.
-  const sockets = new Set<Socket>()
-  server.on('connection', (socket: Socket) => {
-    sockets.add(socket)
-    socket.once('close', () => sockets.delete(socket))
-  })
+  const close = closable(server)
   await listen(server, port, host)
   return {
     port: (server.address() as AddressInfo).port,
-    async [Symbol.asyncDispose]() {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-      for (const socket of sockets) socket.destroy()
-      await closed
-    },
+    [Symbol.asyncDispose]: close,
   }
 }
 

@@ -7,6 +7,7 @@ import type { Server } from 'node:https'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Registry } from 'prom-client'
+import { closable } from '../closable-server.ts'
 import type { Log } from '../log.ts'
 import type { Authorize } from './metrics-access.ts'
 
@@ -42,14 +43,11 @@ export async function serveMetrics(options: MetricsServerOptions): Promise<Metri
       else response.writeHead(500).end()
     })
   })
+  const close = closable(server)
   await listen(server, options)
   return {
     port: (server.address() as AddressInfo).port,
-    async [Symbol.asyncDispose]() {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-      server.closeAllConnections()
-      await closed
-    },
+    [Symbol.asyncDispose]: close,
   }
 }
 
