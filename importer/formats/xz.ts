@@ -4,7 +4,6 @@
  */
 import type { Sink } from '../sources/source.ts'
 import type { Decoder, Decoding } from './decoder.ts'
-import { findXzProgram, xzChildDecoder } from './xz-child.ts'
 import { xzNativeDecoder } from './xz-native.ts'
 
 /** Chooses by what is installed, when the first byte comes. */
@@ -39,6 +38,8 @@ class ChosenXz implements Decoding {
   async #choose(): Promise<Decoding> {
     if (this.#chosen) return this.#chosen
     this.#signal.throwIfAborted()
+    // Loaded only when there is xz data: what runs programs takes 80 ms and 16 MB.
+    const { findXzProgram, xzChildDecoder } = await import('./xz-child.ts')
     const decoder = (await findXzProgram(this.#signal)) ? xzChildDecoder() : xzNativeDecoder
     this.#chosen = decoder.start(this.#sink, this.#signal)
     return this.#chosen

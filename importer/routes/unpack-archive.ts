@@ -3,7 +3,6 @@
  * Everything is durable when it resolves; when it fails, the directory is empty but for `lost+found`.
  */
 import { chmod, lstat, open, readdir, rmdir, unlink } from 'node:fs/promises'
-import { execa } from 'execa'
 import { CdiError, prefixError, toCdiError } from '../../src/errors.ts'
 import type { ErrorCode } from '../../src/errors.ts'
 import type { Log } from '../../src/log.ts'
@@ -167,6 +166,7 @@ function streamAll(source: Source, sink: Sink, signal: AbortSignal): Promise<voi
  * has synced large files on its way.
  */
 async function makeDurable({ directory, signal, log }: UnpackArchiveOptions): Promise<void> {
+  const { execa } = await import('execa')
   const { failed, stderr, code } = await execa('sync', ['--file-system', directory], {
     reject: false,
     cancelSignal: signal,

@@ -4,7 +4,6 @@
  */
 import { readFile } from 'node:fs/promises'
 import type { BigIntStats } from 'node:fs'
-import { execa } from 'execa'
 import { writeFault } from './faults.ts'
 
 export interface FallocateOptions {
@@ -23,6 +22,8 @@ export interface FallocateOptions {
 /** Runs fallocate(1). False if the file system, device or machine cannot do it; throws CDI_TARGET_FULL or _IO. */
 export async function fallocate({ path, mode, offset, length, signal }: FallocateOptions): Promise<boolean> {
   const how = mode === 'punch' ? ['--punch-hole', '--keep-size'] : []
+  // Loaded only when needed: most imports of files run no program, and this takes 80 ms and 16 MB.
+  const { execa } = await import('execa')
   const result = await execa('fallocate', [...how, '--offset', String(offset), '--length', String(length), path], {
     reject: false,
     stdin: 'ignore',
