@@ -84,12 +84,18 @@ export async function builtPrograms(name: BuildName): Promise<string> {
       }
     }
     await writeFile(join(building, 'built-from'), `${JSON.stringify(build, undefined, 2)}\n`)
-    // Moved whole, so that an interrupted build is never taken for a finished one.
-    await rename(building, dir)
+    // Moved whole, so that an interrupted build is never taken for a finished one; another process may have been first.
+    await rename(building, dir).catch(async (error: unknown) => {
+      if (!(await exists(dir))) throw error
+    })
   } finally {
     await rm(building, { recursive: true, force: true })
   }
   return dir
+}
+
+export function isBuildName(name: string): name is BuildName {
+  return Object.hasOwn(builds, name)
 }
 
 /** Builds everything; returns name → directory. */
