@@ -4,8 +4,9 @@
  */
 import type { Encoding } from './formats/decoder.ts'
 import type { DiskFormat } from './formats/detect.ts'
+import type { ImageFacts } from './image/facts.ts'
 
-export type Route = 'copyRanges' | 'copyStream' | 'convertRanges' | 'convertStaged' | 'unpackArchive'
+export type Route = 'copyRanges' | 'copyStream' | 'copyExtents' | 'convertRanges' | 'convertStaged' | 'unpackArchive'
 
 export interface PlanInput {
   readonly contentType: 'kubevirt' | 'archive'
@@ -17,6 +18,10 @@ export interface PlanInput {
   /** Outer encodings, outermost first. */
   readonly encodings: readonly Encoding[]
   readonly format: DiskFormat
+  /** Images: their tables, or why only qemu-img reads them. */
+  readonly tables?: ImageFacts['tables']
+  /** A digest has to see every byte, in order. */
+  readonly checksum?: boolean
 }
 
 export interface Plan {
@@ -27,7 +32,7 @@ export interface Plan {
 }
 
 /** Chooses the route; never throws. */
-export function planImport({ contentType, source, encodings, format }: PlanInput): Plan {
+export function planImport({ contentType, source, encodings, format, tables, checksum = false }: PlanInput): Plan {
   if (contentType === 'archive') {
     return { route: 'unpackArchive', why: 'the content type is archive', needsScratch: false }
   }
@@ -57,9 +62,18 @@ export function planImport({ contentType, source, encodings, format }: PlanInput
     }
   }
   if (source.kind === 'ranged' && !packed) {
+    const left = leftToQemu({ source, tables, checksum })
+    const access = `${format} from a source that can be read by ranges`
+    if (left === undefined) {
+      return {
+        route: 'copyExtents',
+        why: `${access}: its tables say where the data lies, which is copied from there`,
+        needsScratch: false,
+      }
+    }
     return {
       route: 'convertRanges',
-      why: `${format} from a source that can be read by ranges: only what is needed is fetched`,
+      why: `${access}: only what is needed is fetched, by qemu-img because ${left}`,
       needsScratch: false,
     }
   }
@@ -67,4 +81,16 @@ export function planImport({ contentType, source, encodings, format }: PlanInput
     ? `${format} inside ${encodings.join(' in ')}`
     : `${format} from a source that can only be read forward`
   return { route: 'convertStaged', why: `${reason}: staged before it is converted`, needsScratch: true }
+}
+
+/** Why qemu-img converts the image, as a clause; undefined if we copy from it ourselves. */
+function leftToQemu({
+  source,
+  tables,
+  checksum,
+}: Pick<PlanInput, 'source' | 'tables' | 'checksum'>): string | undefined {
+  if (typeof tables === 'string') return tables
+  if (tables === undefined) return 'its tables are of another kind'
+  if (!source.pinned) return 'there is no validator'
+  return checksum ? 'the checksum takes all bytes in order' : undefined
 }

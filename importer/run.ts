@@ -16,6 +16,7 @@ import type { Progress } from './progress.ts'
 import type { ImportRequest } from './request.ts'
 import { convertRanges } from './routes/convert-ranges.ts'
 import { convertStaged } from './routes/convert-staged.ts'
+import { copyExtents } from './routes/copy-extents.ts'
 import { copyRanges } from './routes/copy-ranges.ts'
 import { copyStream } from './routes/copy-stream.ts'
 import { createBlank } from './routes/create-blank.ts'
@@ -134,6 +135,7 @@ async function importFrom({ deps, request, source, signal }: ImportFrom): Promis
     surveySource({
       source,
       contentType: request.contentType,
+      checksum: request.checksum !== undefined,
       signal,
       ...(request.format === undefined ? {} : { format: request.format }),
     }),
@@ -216,6 +218,11 @@ async function move({ request, source, survey, target, digest, progress, signal,
         onBytes: progress.bytes,
         ...(survey.virtualSizeBytes === undefined ? {} : { expectedSizeBytes: survey.virtualSizeBytes }),
       })
+    case 'copyExtents': {
+      const facts = known(survey.facts)
+      await copyExtents({ source: counted(ranged(source), progress.bytes), facts, target, signal, log })
+      return facts.virtualSizeBytes
+    }
     case 'convertRanges': {
       const facts = known(survey.facts)
       await convertRanges({
@@ -329,7 +336,8 @@ function connectStep({ source }: ImportRequest): string {
 }
 
 function transferStep(route: Route): string {
-  return route === 'convertRanges' || route === 'convertStaged' ? step.convert : step.file
+  const converts = route === 'copyExtents' || route === 'convertRanges' || route === 'convertStaged'
+  return converts ? step.convert : step.file
 }
 
 function warnAboutContentType({ source, request, log }: { source: Source; request: ImportRequest; log: Log }): void {

@@ -8,8 +8,8 @@ import type { Encoding } from './formats/decoder.ts'
 import { peel, peelBytes } from './formats/decoders.ts'
 import { detectFormat, isVhdFooter } from './formats/detect.ts'
 import type { DiskFormat } from './formats/detect.ts'
+import type { ImageFacts } from './image/facts.ts'
 import { inspectImage } from './image/inspect.ts'
-import type { ImageFacts } from './image/inspect.ts'
 import { planImport } from './plan.ts'
 import type { Plan } from './plan.ts'
 import { readRange } from './sources/source.ts'
@@ -32,23 +32,34 @@ export interface SurveyInput {
   readonly contentType: 'kubevirt' | 'archive'
   /** Take this format for granted instead of looking. */
   readonly format?: DiskFormat
+  /** A digest will be taken of the source. */
+  readonly checksum?: boolean
   readonly signal: AbortSignal
 }
 
 /** Surveys an open source. Throws CDI_FORMAT_*, CDI_IMAGE_*, CDI_ENCODING_UNSUPPORTED, CDI_DECODE_* and the source's faults. */
-export async function surveySource({ source, contentType, format: forced, signal }: SurveyInput): Promise<Survey> {
+export async function surveySource({
+  source,
+  contentType,
+  format: forced,
+  checksum = false,
+  signal,
+}: SurveyInput): Promise<Survey> {
   const outer = await readHead(source, signal)
   const { encodings, head } = await peel(outer, signal)
   const format = contentType === 'archive' ? 'raw' : (forced ?? detectFormat(head))
+  const isImage = contentType !== 'archive' && format !== 'raw'
+  const facts = isImage ? await inspectWithin({ source, encodings, format, head, signal }) : undefined
   const plan = planImport({
     contentType,
     source: { kind: source.kind, pinned: source.kind === 'ranged' && source.pinned },
     encodings,
     format,
+    checksum,
+    ...(facts?.tables === undefined ? {} : { tables: facts.tables }),
   })
   if (contentType === 'archive') return { encodings, format, plan }
   if (format === 'raw') return { encodings, format, plan, ...(await rawSize(source, encodings, signal)) }
-  const facts = await inspectWithin({ source, encodings, format, head, signal })
   return { encodings, format, plan, ...(facts ? { facts, virtualSizeBytes: facts.virtualSizeBytes } : {}) }
 }
 

@@ -5,6 +5,7 @@
  */
 import { CdiError } from '../../src/errors.ts'
 import type { DiskFormat } from '../formats/detect.ts'
+import type { ImageFacts } from './facts.ts'
 import { HeaderReader } from './header-reader.ts'
 import type { ReadImage } from './header-reader.ts'
 import { inspectQcow2 } from './qcow2.ts'
@@ -15,23 +16,6 @@ import { inspectVhdx } from './vhdx.ts'
 import { inspectVmdk } from './vmdk.ts'
 
 export type { ReadImage } from './header-reader.ts'
-
-/** What an image's headers say. */
-export interface ImageFacts {
-  readonly format: DiskFormat
-  /** Size of the disk as a guest sees it, in bytes. */
-  readonly virtualSizeBytes: number
-  /** Unit in which the format maps the disk (cluster, grain, block), in bytes. */
-  readonly clusterBytes?: number
-  /** Words for people: `version 3`, `zstd clusters`, `extended L2`, … */
-  readonly features: readonly string[]
-  /** `flat`: the disk lies as it is; `mapped`: through tables; `streamed`: mapped, and written in one pass. */
-  readonly layout: 'flat' | 'mapped' | 'streamed'
-  /** VHD: the field that holds the disk's size, for qemu's `force_size_calc`. */
-  readonly vhdSize?: 'chs' | 'current_size'
-  /** Things a user may want to know: snapshots that are left out, an unclean shutdown. */
-  readonly notes: readonly string[]
-}
 
 export interface InspectInput {
   readonly format: DiskFormat

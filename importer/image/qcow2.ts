@@ -4,7 +4,8 @@
  */
 import { printable } from './header-reader.ts'
 import type { HeaderReader } from './header-reader.ts'
-import type { ImageFacts } from './inspect.ts'
+import { leastUnitBytes } from './facts.ts'
+import type { ImageFacts, ImageTables } from './facts.ts'
 
 const baseHeaderBytes = 104
 const versionTwoHeaderBytes = 72
@@ -16,7 +17,7 @@ const incompatible = {
   extendedL2: 1n << 4n,
 } as const
 const knownIncompatible = Object.values(incompatible).reduce((bits, bit) => bits | bit)
-const extension = { end: 0, encryptionHeader: 0x0537be77, dataFileName: 0x44415441 } as const
+const extension = { end: 0, encryptionHeader: 0x0537be77, dataFileName: 0x44415441, bitmaps: 0x23852875 } as const
 
 /** qemu's own limits (QCOW_MAX_L1_SIZE, QCOW_MAX_REFTABLE_SIZE, QCOW_MAX_SNAPSHOTS). */
 const maxL1Bytes = 32 * 1024 * 1024
@@ -74,6 +75,24 @@ export async function inspectQcow2(reader: HeaderReader): Promise<ImageFacts> {
         ? [`${header.snapshots} internal snapshots are left out, the current state is taken`]
         : []),
     ],
+    tables: tables(header, extensions, virtualSizeBytes),
+  }
+}
+
+/** What qemu checks in more places than the tables stays with qemu. */
+function tables(header: Header, extensions: Extensions, virtualSizeBytes: number): ImageTables | string {
+  const clusterBytes = 2 ** header.clusterBits
+  if ((header.features & incompatible.extendedL2) !== 0n) return 'it has extended L2 entries'
+  if (header.compression !== 0) return 'its clusters may be packed with zstd'
+  if (clusterBytes < leastUnitBytes) return `its clusters have only ${clusterBytes} bytes`
+  if (header.snapshots > 0) return 'it has internal snapshots'
+  if (extensions.bitmaps) return 'it has bitmaps'
+  return {
+    kind: 'qcow2',
+    version: header.version,
+    l1Offset: Number(header.l1Offset),
+    l1Entries: Math.ceil(virtualSizeBytes / (clusterBytes * (clusterBytes / 8))),
+    clusterBits: header.clusterBits,
   }
 }
 
@@ -122,16 +141,18 @@ async function backingName(reader: HeaderReader, { backingOffset, backingLength 
 interface Extensions {
   readonly dataFile?: string
   readonly encryptionHeader: boolean
+  readonly bitmaps: boolean
 }
 
 /** Header extensions stand between the header and the end of the first cluster. */
 async function readExtensions(reader: HeaderReader, header: Header, clusterBytes: number): Promise<Extensions> {
   const area = Math.min(clusterBytes, 65_536, reader.sizeBytes ?? clusterBytes) - header.length
-  if (area < 8) return { encryptionHeader: false }
+  if (area < 8) return { encryptionHeader: false, bitmaps: false }
   // Real ones take a few hundred bytes, so that a short head of a packed image mostly suffices.
   const bytes = await reader.read(header.length, Math.min(area, 4096))
   let at = 0
   let encryptionHeader = false
+  let bitmaps = false
   let dataFile: string | undefined
   while (at + 8 <= bytes.length) {
     const type = bytes.readUInt32BE(at)
@@ -139,10 +160,11 @@ async function readExtensions(reader: HeaderReader, header: Header, clusterBytes
     if (type === extension.end) break
     if (length > area - at - 8) throw reader.invalid(`a header extension of ${length} bytes`)
     if (type === extension.encryptionHeader) encryptionHeader = true
+    if (type === extension.bitmaps) bitmaps = true
     if (type === extension.dataFileName) dataFile = printable(bytes.toString('utf8', at + 8, at + 8 + length))
     at += 8 + Math.ceil(length / 8) * 8
   }
-  return { encryptionHeader, ...(dataFile === undefined ? {} : { dataFile }) }
+  return { encryptionHeader, bitmaps, ...(dataFile === undefined ? {} : { dataFile }) }
 }
 
 function checkTables(

@@ -7,7 +7,7 @@ import { resolve } from 'node:path'
 import { execa } from 'execa'
 import { CdiError } from '../../src/errors.ts'
 import type { DiskFormat } from '../formats/detect.ts'
-import type { ImageFacts } from './inspect.ts'
+import type { ImageFacts } from './facts.ts'
 
 /** Where qemu-img finds the image. */
 export type ImageLocation = { readonly socketPath: string } | { readonly filePath: string }

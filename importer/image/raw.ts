@@ -1,6 +1,6 @@
 /** A raw disk (ISO images too) is its file. */
 import type { HeaderReader } from './header-reader.ts'
-import type { ImageFacts } from './inspect.ts'
+import type { ImageFacts } from './facts.ts'
 
 // oxlint-disable-next-line require-await
 export async function inspectRaw(reader: HeaderReader): Promise<ImageFacts> {

@@ -5,7 +5,7 @@
  * tables with it themselves, see it where it is.
  */
 import { CdiError } from '../../src/errors.ts'
-import type { ImageFacts } from './inspect.ts'
+import type { ImageFacts } from './facts.ts'
 import type { NbdPieces } from './nbd-server.ts'
 
 const sectorBytes = 512

@@ -1,6 +1,6 @@
 /** VirtualBox disk images, version 1.1 (VirtualBox VDICore.h; QEMU block/vdi documents the same fields). Little endian. */
 import type { HeaderReader } from './header-reader.ts'
-import type { ImageFacts } from './inspect.ts'
+import type { ImageFacts } from './facts.ts'
 
 const headerBytes = 0x200
 const signature = 0xbeda107f
@@ -56,5 +56,6 @@ export async function inspectVdi(reader: HeaderReader): Promise<ImageFacts> {
     features: [typeName],
     layout: 'mapped',
     notes: [],
+    tables: { kind: 'vdi', mapOffset, dataOffset, blockBytes },
   }
 }

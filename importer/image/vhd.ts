@@ -4,7 +4,7 @@
  */
 import { printable } from './header-reader.ts'
 import type { HeaderReader } from './header-reader.ts'
-import type { ImageFacts } from './inspect.ts'
+import type { ImageFacts } from './facts.ts'
 
 const footerBytes = 512
 const dynamicHeaderBytes = 1024
@@ -44,6 +44,7 @@ export async function inspectVhd(reader: HeaderReader): Promise<ImageFacts> {
         clusterBytes: await blockBytes(reader, footer, virtualSizeBytes),
         features: ['dynamic'],
         layout: 'mapped',
+        tables: 'only qemu reads its block table',
       }
     case diskType.differencing:
       throw reader.backedBy(await parentName(reader, footer))

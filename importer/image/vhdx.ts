@@ -4,7 +4,7 @@
  */
 import { crc32c } from './crc32c.ts'
 import type { HeaderReader } from './header-reader.ts'
-import type { ImageFacts } from './inspect.ts'
+import type { ImageFacts } from './facts.ts'
 
 const kibibyte = 1024
 const mebibyte = 1024 * kibibyte
@@ -73,6 +73,13 @@ export async function inspectVhdx(reader: HeaderReader): Promise<ImageFacts> {
     features: [(parameters.readUInt32LE(4) & 1) === 0 ? 'dynamic' : 'fixed'],
     layout: 'mapped',
     notes: [],
+    tables: {
+      kind: 'vhdx',
+      batOffset: regions.bat.offset,
+      batEntries: entries,
+      chunkRatio,
+      blockBytes,
+    },
   }
 }
 

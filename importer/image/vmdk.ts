@@ -5,10 +5,11 @@
  */
 import { printable } from './header-reader.ts'
 import type { HeaderReader } from './header-reader.ts'
-import type { ImageFacts } from './inspect.ts'
+import { leastUnitBytes } from './facts.ts'
+import type { ImageFacts, ImageTables } from './facts.ts'
 
 const sector = 512
-const flag = { newlineTest: 1 << 0, compressed: 1 << 16, markers: 1 << 17 } as const
+const flag = { newlineTest: 1 << 0, zeroGrains: 1 << 2, compressed: 1 << 16, markers: 1 << 17 } as const
 /** "The grain directory stands in the footer", 1024 bytes before the end. */
 const directoryAtEnd = 0xffff_ffff_ffff_ffffn
 const footerDistanceBytes = 1024
@@ -20,6 +21,9 @@ const maxDirectoryEntries = 32 * 1024 * 1024
 const maxTableEntries = 512
 const maxDescriptorBytes = 128 * 1024
 const maxGrainSectors = 128 * 1024
+
+/** Grains that are decoded as a whole. */
+const mostDeflatedBytes = 1024 * 1024
 
 interface Extent {
   readonly version: number
@@ -48,6 +52,27 @@ export async function inspectVmdk(reader: HeaderReader): Promise<ImageFacts> {
     features: [createType, `version ${extent.version}`, ...(extent.compression === 1 ? ['deflate grains'] : [])],
     layout: createType.toLowerCase() === 'streamoptimized' ? 'streamed' : 'mapped',
     notes: [],
+    tables: tables(extent, clusterBytes),
+  }
+}
+
+function tables(
+  { flags, compression, version, capacitySectors, tableEntries, directorySector }: Extent,
+  grainBytes: number,
+): ImageTables | string {
+  if (grainBytes < leastUnitBytes) return `its grains have only ${grainBytes} bytes`
+  if (compression === 1 && (flags & flag.markers) === 0) return 'its compressed grains have no markers'
+  if (compression === 1 && grainBytes > mostDeflatedBytes) return `its compressed grains have ${grainBytes} bytes`
+  if (compression === 0 && version > 2) return `version ${version} without compression`
+  if (directorySector === directoryAtEnd) return 'its grain directory is not known yet'
+  return {
+    kind: 'vmdk',
+    directoryOffset: Number(directorySector) * sector,
+    directoryEntries: Math.ceil((Number(capacitySectors) * sector) / (grainBytes * tableEntries)),
+    tableEntries,
+    grainBytes,
+    zeroGrains: (flags & flag.zeroGrains) !== 0,
+    deflated: compression === 1,
   }
 }
 

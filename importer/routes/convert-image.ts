@@ -3,8 +3,8 @@ import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { CdiError } from '../../src/errors.ts'
 import type { Log } from '../../src/log.ts'
+import type { ImageFacts } from '../image/facts.ts'
 import { assertFits } from '../image/inspect.ts'
-import type { ImageFacts } from '../image/inspect.ts'
 import { convert, info } from '../image/qemu-img.ts'
 import type { ImageLocation, ImageReference } from '../image/qemu-img.ts'
 import type { Target } from '../target/target.ts'
@@ -29,10 +29,40 @@ export interface ConvertImage {
  */
 export async function convertImage(options: ConvertImage): Promise<void> {
   const { location, facts, name, target, signal, log } = options
-  const { format, virtualSizeBytes } = facts
-  const image: ImageReference = { format, location, ...(facts.vhdSize ? { vhdSize: facts.vhdSize } : {}) }
+  const { virtualSizeBytes } = facts
+  const image = imageReference(facts, location)
   assertFits({ virtualSizeBytes, availableBytes: target.capacityBytes })
-  const told = await info(image, signal)
+  await agreeWithQemu({ location, facts, name, signal })
+  for (const note of facts.notes) log.warn({ image: name, note }, 'peculiarity of the image')
+  await target.begin(virtualSizeBytes, signal)
+  await convert({
+    from: image,
+    to: target.path,
+    // A device to be backed by storage as a whole is not zeroed before; everything else reads as zero by now.
+    targetState: target.kind === 'block' && target.preallocate ? 'unknown' : 'zeroed',
+    directIo: options.directIo && (await takesDirectIo(target.path)),
+    onProgress: options.onProgress,
+    onStart: options.onStart,
+    signal,
+  })
+}
+
+function imageReference({ format, vhdSize }: ImageFacts, location: ImageLocation): ImageReference {
+  return { format, location, ...(vhdSize ? { vhdSize } : {}) }
+}
+
+/**
+ * Asks qemu-img what it thinks of the image and compares. Throws CDI_FORMAT_INVALID if it does not open the image or finds
+ * another size, CDI_IMAGE_BACKING_FILE, CDI_IMAGE_ENCRYPTED.
+ */
+export async function agreeWithQemu({
+  location,
+  facts,
+  name,
+  signal,
+}: Pick<ConvertImage, 'location' | 'facts' | 'name' | 'signal'>): Promise<void> {
+  const { format, virtualSizeBytes } = facts
+  const told = await info(imageReference(facts, location), signal)
   if (told.backingFile !== undefined) {
     throw new CdiError(
       'CDI_IMAGE_BACKING_FILE',
@@ -46,18 +76,6 @@ export async function convertImage(options: ConvertImage): Promise<void> {
       `Image ${name} says that its disk has ${virtualSizeBytes} bytes, but qemu-img finds ${told.virtualSizeBytes}`,
     )
   }
-  for (const note of facts.notes) log.warn({ image: name, note }, 'peculiarity of the image')
-  await target.begin(virtualSizeBytes, signal)
-  await convert({
-    from: image,
-    to: target.path,
-    // A device to be backed by storage as a whole is not zeroed before; everything else reads as zero by now.
-    targetState: target.kind === 'block' && target.preallocate ? 'unknown' : 'zeroed',
-    directIo: options.directIo && (await takesDirectIo(target.path)),
-    onProgress: options.onProgress,
-    onStart: options.onStart,
-    signal,
-  })
 }
 
 /** tmpfs and some network file systems refuse O_DIRECT; the page cache is then the only way. */

@@ -5,7 +5,7 @@
 import type { Log } from '../../src/log.ts'
 import type { DiskFormat } from '../formats/detect.ts'
 import { BlockCache } from '../image/block-cache.ts'
-import type { ImageFacts } from '../image/inspect.ts'
+import type { ImageFacts } from '../image/facts.ts'
 import { startNbdServer } from '../image/nbd-server.ts'
 import { paceWriter } from '../image/pace-writer.ts'
 import type { Digest } from '../sources/checksum.ts'

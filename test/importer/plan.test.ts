@@ -7,12 +7,19 @@ const ranged = { kind: 'ranged', pinned: true } as const
 const unpinned = { kind: 'ranged', pinned: false } as const
 const forward = { kind: 'forward', pinned: false } as const
 
+const tables = { kind: 'qcow2', version: 3, l1Offset: 196_608, l1Entries: 1, clusterBits: 16 } as const
+
 const cases: [string, Partial<PlanInput>, Route, boolean][] = [
   ['a raw disk by ranges is copied in parallel', {}, 'copyRanges', false],
   ['a raw disk by ranges without a validator is read as one stream', { source: unpinned }, 'copyStream', false],
   ['a raw disk from a forward source is streamed', { source: forward }, 'copyStream', false],
   ['a compressed raw disk is streamed', { encodings: ['xz'] }, 'copyStream', false],
   ['qcow2 by ranges needs no scratch', { format: 'qcow2' }, 'convertRanges', false],
+  ['qcow2 by ranges whose tables we read is copied', { format: 'qcow2', tables }, 'copyExtents', false],
+  ['qcow2 that only qemu reads is converted', { format: 'qcow2', tables: 'it has bitmaps' }, 'convertRanges', false],
+  ['qcow2 with a checksum is read in order', { format: 'qcow2', tables, checksum: true }, 'convertRanges', false],
+  ['qcow2 without a validator is left to qemu', { format: 'qcow2', tables, source: unpinned }, 'convertRanges', false],
+  ['qcow2 with tables in a packing is staged', { format: 'qcow2', tables, encodings: ['xz'] }, 'convertStaged', true],
   ['vmdk by ranges without a validator needs no scratch', { format: 'vmdk', source: unpinned }, 'convertRanges', false],
   ['compressed qcow2 is staged', { format: 'qcow2', encodings: ['gzip'] }, 'convertStaged', true],
   ['qcow2 from a forward source is staged', { format: 'qcow2', source: forward }, 'convertStaged', true],
@@ -32,4 +39,11 @@ describe('route plan', () => {
       assert.notEqual(plan.why, '')
     })
   }
+
+  it('says why an image is left to qemu-img', () => {
+    const input = { contentType: 'kubevirt', source: ranged, encodings: [], format: 'qcow2' } as const
+    assert.match(planImport({ ...input, tables: 'it has bitmaps' }).why, /by qemu-img because it has bitmaps$/)
+    assert.match(planImport({ ...input, tables, checksum: true }).why, /because the checksum takes all bytes in order$/)
+    assert.match(planImport({ ...input, tables, source: unpinned }).why, /because there is no validator$/)
+  })
 })

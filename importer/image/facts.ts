@@ -1,0 +1,65 @@
+/** What an image's headers say, and where its tables are. Types only: the formats and whoever plans by them share these. */
+import type { DiskFormat } from '../formats/detect.ts'
+
+export interface ImageFacts {
+  readonly format: DiskFormat
+  /** Size of the disk as a guest sees it, in bytes. */
+  readonly virtualSizeBytes: number
+  /** Unit in which the format maps the disk (cluster, grain, block), in bytes. */
+  readonly clusterBytes?: number
+  /** Words for people: `version 3`, `zstd clusters`, `extended L2`, … */
+  readonly features: readonly string[]
+  /** `flat`: the disk lies as it is; `mapped`: through tables; `streamed`: mapped, and written in one pass. */
+  readonly layout: 'flat' | 'mapped' | 'streamed'
+  /** VHD: the field that holds the disk's size, for qemu's `force_size_calc`. */
+  readonly vhdSize?: 'chs' | 'current_size'
+  /** Things a user may want to know: snapshots that are left out, an unclean shutdown. */
+  readonly notes: readonly string[]
+  /** The tables, if they are of a kind that we read ourselves; else the reason why not, as a clause. */
+  readonly tables?: ImageTables | string
+}
+
+/** Where an image's tables are. All offsets and lengths are in bytes of the image file and were checked to lie in it. */
+export type ImageTables = Qcow2Tables | VhdxTables | VmdkTables | VdiTables
+
+export interface Qcow2Tables {
+  readonly kind: 'qcow2'
+  readonly version: number
+  readonly l1Offset: number
+  /** As many as the disk needs. */
+  readonly l1Entries: number
+  readonly clusterBits: number
+}
+
+export interface VhdxTables {
+  readonly kind: 'vhdx'
+  readonly batOffset: number
+  /** Payload entries and the bitmap entries between them. */
+  readonly batEntries: number
+  /** After so many payload entries stands one for a sector bitmap. */
+  readonly chunkRatio: number
+  readonly blockBytes: number
+}
+
+export interface VmdkTables {
+  readonly kind: 'vmdk'
+  readonly directoryOffset: number
+  readonly directoryEntries: number
+  /** Entries of each grain table. */
+  readonly tableEntries: number
+  readonly grainBytes: number
+  /** An entry of 1 means zeros. */
+  readonly zeroGrains: boolean
+  /** Every grain is a marker and a zlib stream. */
+  readonly deflated: boolean
+}
+
+export interface VdiTables {
+  readonly kind: 'vdi'
+  readonly mapOffset: number
+  readonly dataOffset: number
+  readonly blockBytes: number
+}
+
+/** The smallest unit of tables that we read: below, the account of what was written to a device would grow too large. */
+export const leastUnitBytes = 64 * 1024
