@@ -73,11 +73,38 @@ export async function copyExtents({ source, facts, target, signal, log }: CopyEx
   await target.begin(virtualSizeBytes, signal, 'ours')
   const work = async (): Promise<void> => {
     const gather = new Gather({ target, offset: 0, slabs: 2 })
-    const room = new Room()
-    for (let run = await queue.next(); run !== undefined; run = await queue.next()) {
-      if (run.coding === 'stored') {
-        await source.stream({ offset: run.offset, length: run.length }, placeStored(run, gather), either)
-      } else await copyPacked({ run, source, facts, gather, room, signal: either })
+    // One is filled while what is in the other is decoded.
+    const rooms = [new Room(), new Room()] as const
+    let fetching: Promise<Buffer> | undefined
+    try {
+      let turn = 0
+      const fetch = (run: Run | undefined): Promise<Buffer> | undefined => {
+        if (run === undefined || run.coding === 'stored') return undefined
+        turn = 1 - turn
+        const bytes = fetchRun({ run, source, room: rooms[turn === 0 ? 0 : 1], signal: either })
+        // Looked at when its turn comes; until then a failure is no news for anybody.
+        bytes.catch(() => {})
+        return bytes
+      }
+      let run = await queue.next()
+      fetching = fetch(run)
+      while (run !== undefined) {
+        if (fetching === undefined) {
+          await source.stream({ offset: run.offset, length: run.length }, placeStored(run, gather), either)
+          run = await queue.next()
+          fetching = fetch(run)
+          continue
+        }
+        const whole = await fetching
+        const next = await queue.next()
+        fetching = fetch(next)
+        await placePacked({ run, whole, source, facts, gather, signal: either })
+        run = next
+      }
+    } catch (error) {
+      failed.abort(error)
+      await fetching?.catch(() => {})
+      throw error
     }
     await gather.end()
   }
@@ -219,24 +246,34 @@ class Room {
   }
 }
 
-interface CopyPacked extends Pick<CopyExtents, 'source' | 'facts' | 'signal'> {
-  readonly run: Run
-  readonly gather: Gather
-  readonly room: Room
-}
-
-async function copyPacked({ run, source, facts, gather, room, signal }: CopyPacked): Promise<void> {
+async function fetchRun({
+  run,
+  source,
+  room,
+  signal,
+}: Pick<CopyExtents, 'source' | 'signal'> & { run: Run; room: Room }): Promise<Buffer> {
   const whole = room.of(run.length)
   let filled = 0
-  const { offset, length, extents } = run
   await source.stream(
-    { offset, length },
+    { offset: run.offset, length: run.length },
     (chunk) => {
       chunk.copy(whole, filled)
       filled += chunk.length
     },
     signal,
   )
+  return whole
+}
+
+interface PlacePacked extends Pick<CopyExtents, 'source' | 'facts' | 'signal'> {
+  readonly run: Run
+  /** What the run's piece of the source holds. */
+  readonly whole: Buffer
+  readonly gather: Gather
+}
+
+async function placePacked({ run, whole, source, facts, gather, signal }: PlacePacked): Promise<void> {
+  const { offset, extents } = run
   const unitBytes = facts.clusterBytes ?? mebibyte
   const unpackAhead = Math.max(1, Math.min(mostUnpacking, mostUnpackingBytes / unitBytes))
   const ahead: Promise<Buffer>[] = []
