@@ -3,32 +3,14 @@ import { describe, it } from 'node:test'
 import * as fc from 'fast-check'
 import { parsePodEnv, renderPodEnv } from '../../../src/api/podenv.ts'
 import type { WorkerEnv } from '../../../src/api/podenv.ts'
+import { emptyWorkerEnv } from '../../fixtures/worker-env.ts'
 
 const env: WorkerEnv = {
-  source: 'http',
+  ...emptyWorkerEnv,
   endpoint: 'http://server/disk.img',
-  contentType: 'kubevirt',
   imageSize: '71135396',
   ownerUid: 'uid',
   filesystemOverhead: '0.06',
-  insecureTls: false,
-  diskId: '',
-  uuid: '',
-  pullMethod: '',
-  readyFile: '',
-  doneFile: '',
-  backingFile: '',
-  thumbprint: '',
-  httpProxy: '',
-  httpsProxy: '',
-  noProxy: '',
-  currentCheckpoint: '',
-  previousCheckpoint: '',
-  finalCheckpoint: '',
-  preallocation: false,
-  cacheMode: '',
-  registryImageArchitecture: '',
-  checksum: '',
 }
 
 /** What the kubelet makes of a rendered environment. */

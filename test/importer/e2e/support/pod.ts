@@ -6,6 +6,7 @@ import type { WorkerEnv, WorkerEnvExtras } from '../../../../src/api/podenv.ts'
 import { mebibyte } from '../../../fixtures/images.ts'
 import { freePort, tempDir } from '../../../fixtures/server-process.ts'
 import type { TempDir } from '../../../fixtures/server-process.ts'
+import { emptyWorkerEnv } from '../../../fixtures/worker-env.ts'
 import { startCdi } from './cdi.ts'
 import type { CdiResult, RunningCdi } from './cdi.ts'
 
@@ -13,30 +14,10 @@ const program = join(import.meta.dirname, 'worker.ts')
 
 /** What a controller says of an http import into a claim of 8 MiB. */
 const defaults: WorkerEnv = {
-  source: 'http',
-  endpoint: '',
-  contentType: 'kubevirt',
+  ...emptyWorkerEnv,
   imageSize: String(8 * mebibyte),
   ownerUid: '1b2c',
   filesystemOverhead: '0',
-  insecureTls: false,
-  diskId: '',
-  uuid: '',
-  pullMethod: '',
-  readyFile: '',
-  doneFile: '',
-  backingFile: '',
-  thumbprint: '',
-  httpProxy: '',
-  httpsProxy: '',
-  noProxy: '',
-  currentCheckpoint: '',
-  previousCheckpoint: '',
-  finalCheckpoint: '',
-  preallocation: false,
-  cacheMode: '',
-  registryImageArchitecture: '',
-  checksum: '',
 }
 
 export interface Ended extends CdiResult {
