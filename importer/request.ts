@@ -3,7 +3,15 @@ import type { DiskFormat } from './formats/detect.ts'
 import type { Checksum } from './sources/checksum.ts'
 import type { ProxySettings } from './sources/proxy.ts'
 
-export interface HttpRequest {
+/** How servers are reached and trusted. */
+export interface Access {
+  /** PEM texts that are trusted besides the system's roots. */
+  readonly ca: readonly string[]
+  readonly insecureSkipVerify: boolean
+  readonly proxy: ProxySettings
+}
+
+export interface HttpRequest extends Access {
   readonly type: 'http'
   readonly url: string
   readonly credentials?: { readonly user: string; readonly password: string }
@@ -11,10 +19,45 @@ export interface HttpRequest {
   readonly headers: readonly string[]
   /** The same, never shown. */
   readonly secretHeaders: readonly string[]
-  /** PEM texts that are trusted besides the system's roots. */
-  readonly ca: readonly string[]
-  readonly insecureSkipVerify: boolean
-  readonly proxy: ProxySettings
+}
+
+export interface RegistryRequest extends Access {
+  readonly type: 'registry'
+  /** `docker://[registry/]repository[:tag|@digest]` or `oci-archive:path[:reference]`. */
+  readonly url: string
+  /** Given outright; else those of `dockerConfig` for the registry, if any. */
+  readonly credentials?: { readonly user: string; readonly password: string }
+  /** Text of a docker config.json. */
+  readonly dockerConfig?: string
+  /** In the words of Go (`amd64`, `arm64`, `s390x`); absent: that of this machine, and a lone manifest is not checked. */
+  readonly architecture?: string
+}
+
+export interface S3Request extends Access {
+  readonly type: 's3'
+  /** `scheme://host[:port]/bucket/key…`, or `s3://bucket/key…`. */
+  readonly url: string
+  /** Of `s3://` URLs; absent: the ecosystem's settings, else Amazon's. */
+  readonly endpoint?: string
+  /** Given outright. Absent: web identity, profiles, AWS_* variables, else none (anonymous). */
+  readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string }
+}
+
+export interface GcsRequest extends Access {
+  readonly type: 'gcs'
+  /** `gs://bucket/object…`, or `http(s)://host/bucket/object…` (XML API, any web server). */
+  readonly url: string
+  /** JSON text of a service-account key. Absent: anonymous. */
+  readonly serviceAccount?: string
+}
+
+/** A container disk that the kubelet has pulled and started beside us (pull method node). */
+export interface ContainerDiskRequest {
+  readonly type: 'containerDisk'
+  /** Written by the image's container once it runs; holds its process id in the namespace that the pod shares. */
+  readonly readyFile: string
+  /** Made by us when the image is not needed any more. */
+  readonly doneFile: string
 }
 
 export type SourceRequest =

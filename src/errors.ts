@@ -89,6 +89,57 @@ export const errorTable = {
     summary: 'The source ended before the announced length.',
     remedy: 'Upload the image to the server again if this persists.',
   },
+  CDI_CREDENTIALS_INVALID: {
+    kind: 'terminal',
+    exit: 'usage',
+    summary: 'The credentials are not written as the source needs them.',
+    remedy:
+      'S3 wants accessKeyId and secretKey, GCS credentials.json of a service account, a registry user and password.',
+  },
+  CDI_REGISTRY_REFERENCE: {
+    kind: 'terminal',
+    exit: 'usage',
+    summary: 'The address of the container image cannot be parsed.',
+    remedy:
+      'Write docker://[registry/]repository[:tag] or …@sha256:digest (not both), or oci-archive:path[:reference].',
+  },
+  CDI_REGISTRY_PULL: {
+    kind: 'transient',
+    exit: 'source',
+    summary: 'The registry did not hand out the image.',
+    remedy:
+      'Try `skopeo inspect` with the same reference: name and tag, secretRef, certConfigMap and insecureRegistries decide.',
+  },
+  CDI_REGISTRY_PLATFORM: {
+    kind: 'terminal',
+    exit: 'source',
+    summary: 'The container image was not built for the wanted architecture.',
+    remedy: 'Set platform.architecture to one of the architectures that `skopeo inspect --raw` lists.',
+  },
+  CDI_REGISTRY_MANIFEST: {
+    kind: 'terminal',
+    exit: 'image',
+    summary: 'The manifest of the container image is of a kind that is not supported, or contradicts itself.',
+    remedy: 'Push the image anew as OCI or Docker v2 schema 2, for example with `skopeo copy --format oci`.',
+  },
+  CDI_REGISTRY_NO_DISK: {
+    kind: 'terminal',
+    exit: 'image',
+    summary: 'The container image holds no disk.',
+    remedy: 'Put exactly one file below /disk: `FROM scratch` and `ADD --chown=107:107 disk.qcow2 /disk/`.',
+  },
+  CDI_REGISTRY_BOOTC: {
+    kind: 'terminal',
+    exit: 'image',
+    summary: 'The container image is a bootable one (bootc), not one that holds a disk.',
+    remedy: 'Build a disk of it with bootc-image-builder and put that into a container image, or import it directly.',
+  },
+  CDI_REGISTRY_DIGEST: {
+    kind: 'transient',
+    exit: 'integrity',
+    summary: 'The registry sent bytes that do not have the digest they were asked for by.',
+    remedy: 'Push the image again if this persists; a cache or proxy in between may be damaged.',
+  },
   CDI_CHECKSUM_INVALID: {
     kind: 'terminal',
     exit: 'usage',

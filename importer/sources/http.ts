@@ -3,6 +3,8 @@
  * can be read by ranges (206, total length told) or forward only (200; that very answer is then the stream). Whatever
  * heals is retried inside (resumable.ts); what comes out are all bytes of one version, or one CdiError.
  *
+ * http/ranged.ts      reading by ranges
+ * http/forward.ts     reading from front to end
  * http/client.ts      redirects, credentials, connections
  * http/connection.ts  HTTP/1.1 on one connection
  * http/dial.ts        TCP, TLS, proxies
@@ -14,31 +16,28 @@ import type { Log } from '../../src/log.ts'
 import { systemClock } from './clock.ts'
 import type { Clock } from './clock.ts'
 import { HttpClient } from './http/client.ts'
-import type { ClientResponse } from './http/client.ts'
+import type { Authority, ClientResponse } from './http/client.ts'
 import { parseHeaderLines } from './http/extra-headers.ts'
-import { parseLength } from './http/head.ts'
+import { httpForward } from './http/forward.ts'
 import type { HeaderLine, ResponseHead } from './http/head.ts'
+import type { Opened } from './http/opened.ts'
+import { httpRanged } from './http/ranged.ts'
+import { announcedLength, parseRetryAfter, statusFault } from './http/status.ts'
 import { createTrust } from './http/trust.ts'
-import {
-  changed,
-  checkContentRange,
-  checkSameVersion,
-  ifRange,
-  parseContentRange,
-  rangeHeader,
-  validatorOf,
-} from './http/validator.ts'
-import type { Validator } from './http/validator.ts'
-import { Peekable } from './peekable.ts'
+import { changed, parseContentRange, rangeHeader, validatorOf } from './http/validator.ts'
 import type { ProxySettings } from './proxy.ts'
-import { defaultPatience, Patience, Pulse, refuseToResume, resumable } from './resumable.ts'
-import type { OpenRange, PatienceLimits, PatienceOptions } from './resumable.ts'
-import type { ByteRange, ForwardSource, RangedSource, Sink, Source } from './source.ts'
+import { defaultPatience, Pulse } from './resumable.ts'
+import type { PatienceLimits, PatienceOptions } from './resumable.ts'
+import type { ByteRange, ForwardSource, RangedSource, Source } from './source.ts'
 
 export interface HttpOptions {
   readonly url: string
   /** Basic authentication; used only if both are non-empty. */
   readonly credentials?: { readonly user: string; readonly password: string }
+  /** Signs requests instead of `credentials`: object stores and registries. */
+  readonly authority?: Authority
+  /** How a range is tied to the version that was opened; `If-Range` unless told. Object stores know only `If-Match`. */
+  readonly guard?: Opened['guard']
   /** Full header lines, `Name: value`. */
   readonly headers: readonly string[]
   /** The same, but their values are never logged or shown. */
@@ -83,20 +82,12 @@ export async function openHttp(options: HttpOptions, signal: AbortSignal): Promi
   }
 }
 
-/** What was found out while opening; shared by both kinds of source. */
-interface Opened {
-  readonly client: HttpClient
-  readonly patience: PatienceOptions
-  readonly name: string
-  readonly contentType: string | undefined
-  readonly validator: Validator | undefined
-}
-
 class Opening {
   readonly client: HttpClient
   readonly #name: string
   readonly #patience: PatienceOptions
   readonly #idleTimeoutMs: number
+  readonly #guard: Opened['guard']
   /** Of the requests made here: the answer to one may live on as a forward stream, past the signal of opening. */
   readonly #requests = new AbortController()
 
@@ -105,6 +96,7 @@ class Opening {
     const url = parseUrl(options.url)
     this.#name = safeUrl(url)
     this.#idleTimeoutMs = options.idleTimeoutMs ?? 60_000
+    this.#guard = options.guard ?? 'If-Range'
     this.#patience = { clock, random, log, limits: options.patience ?? defaultPatience, pulse: new Pulse(clock) }
     const { credentials = fromUserInfo(url) } = options
     url.username = ''
@@ -112,6 +104,7 @@ class Opening {
     this.client = new HttpClient({
       url,
       credentials: credentials?.user && credentials.password ? credentials : undefined,
+      authority: options.authority,
       headers: [
         ...parseHeaderLines(options.headers, 'extra header'),
         ...parseHeaderLines(options.secretHeaders, 'secret extra header'),
@@ -224,300 +217,10 @@ class Opening {
       name: this.#name,
       contentType: head.headers.get('content-type')?.split(';', 1)[0]?.trim().toLowerCase(),
       validator: validatorOf(head),
+      parallel,
+      guard: this.#guard,
     }
   }
-}
-
-function httpRanged(opened: Opened, sizeBytes: number, beginning: Buffer): RangedSource {
-  const { client, patience, validator } = opened
-  const open = rangeOpener(opened, sizeBytes)
-  const read = resumable({ ...patience, open, guarded: validator !== undefined })
-  return {
-    kind: 'ranged',
-    name: opened.name,
-    ...factsOf(opened),
-    sizeBytes,
-    pinned: validator?.strong === true,
-    parallel,
-    async stream({ offset, length }, sink, signal) {
-      const end = offset + length
-      if (offset < 0 || end > sizeBytes) throw new RangeError(`${offset}+${length} is beyond ${sizeBytes} bytes`)
-      signal.throwIfAborted()
-      let at = offset
-      if (at < end && at < beginning.length) {
-        const piece = beginning.subarray(at, Math.min(end, beginning.length))
-        at += piece.length
-        await sink(piece)
-      }
-      if (at < end) await read({ offset: at, length: end - at }, sink, signal)
-    },
-    [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
-  }
-}
-
-/** One GET for a range, checked to be that range of the right version. */
-function rangeOpener({ client, validator }: Opened, sizeBytes: number): OpenRange {
-  return async (range, sink, signal) => {
-    const response = await client.send({ method: 'GET', headers: rangeHeaders(range, validator) }, signal)
-    let expected: number
-    try {
-      expected = checkRangeAnswer(response, range, sizeBytes, validator)
-    } catch (error) {
-      response.discard()
-      throw error
-    }
-    let left = expected
-    await response.body((chunk) => {
-      if (chunk.length > left) throw changed('an answer is longer than its Content-Range')
-      left -= chunk.length
-      return sink(chunk)
-    })
-    if (left > 0) {
-      throw new CdiError('CDI_SOURCE_INTERRUPTED', 'HTTP request errored: an answer is shorter than its Content-Range')
-    }
-  }
-}
-
-function rangeHeaders(range: ByteRange, validator: Validator | undefined): HeaderLine[] {
-  return [
-    ['Range', rangeHeader(range)],
-    ...(validator === undefined ? [] : [['If-Range', ifRange(validator)] as const]),
-  ]
-}
-
-/** How many bytes the body must have. */
-function checkRangeAnswer(
-  response: ClientResponse,
-  range: ByteRange,
-  sizeBytes: number,
-  validator: Validator | undefined,
-): number {
-  switch (response.status) {
-    case 206:
-      checkSameVersion(validator, response)
-      return checkContentRange(range, sizeBytes, response)
-    case 200:
-      // Either If-Range did not hold, or the server has lost its ability for ranges.
-      checkSameVersion(validator, response)
-      if (range.offset === 0 && range.length === sizeBytes && announcedLength(response, undefined) === sizeBytes) {
-        return sizeBytes
-      }
-      throw statusFault(response, 206)
-    case 412:
-      throw changed('the server says that it is not the same any more')
-    case 416:
-      checkStillAsLong(response, sizeBytes)
-      throw statusFault(response, 206)
-    default:
-      throw statusFault(response, 206)
-  }
-}
-
-function checkStillAsLong(response: ResponseHead, sizeBytes: number): void {
-  const { totalBytes } = parseContentRange(response.headers.get('content-range')) ?? {}
-  if (totalBytes !== undefined && totalBytes !== sizeBytes) {
-    throw changed(`it had ${sizeBytes} bytes and has ${totalBytes}`)
-  }
-}
-
-function httpForward(opened: Opened, first: ClientResponse, sizeBytes: number | undefined): ForwardSource {
-  const transfer = new ForwardTransfer(opened, first, sizeBytes)
-  const peekable = new Peekable((sink, signal) => transfer.run(sink, signal))
-  return {
-    kind: 'forward',
-    name: opened.name,
-    ...factsOf(opened),
-    ...(sizeBytes === undefined ? {} : { sizeBytes }),
-    peek: (signal) => peekable.peek(signal),
-    stream: (sink, signal) => peekable.stream(sink, signal),
-    async [Symbol.asyncDispose]() {
-      await opened.client[Symbol.asyncDispose]()
-      await peekable[Symbol.asyncDispose]()
-    },
-  }
-}
-
-/** One pass over the whole body, across as many connections as it takes. */
-class ForwardTransfer {
-  readonly #opened: Opened
-  readonly #sizeBytes: number | undefined
-  #first: ClientResponse
-  #done = 0
-  #ended = false
-
-  constructor(opened: Opened, first: ClientResponse, sizeBytes: number | undefined) {
-    this.#opened = opened
-    this.#first = first
-    this.#sizeBytes = sizeBytes
-  }
-
-  async run(sink: Sink, signal: AbortSignal): Promise<void> {
-    const patience = new Patience(this.#opened.patience)
-    let sinkFault: { readonly error: unknown } | undefined
-    const onSinkError = (error: unknown): never => {
-      sinkFault = { error }
-      throw error
-    }
-    const following: Sink = (chunk) => {
-      this.#done += chunk.length
-      patience.progressed()
-      if (this.#sizeBytes !== undefined && this.#done > this.#sizeBytes) {
-        return onSinkError(changed(`it has more than the announced ${this.#sizeBytes} bytes`))
-      }
-      try {
-        return sink(chunk)?.catch(onSinkError)
-      } catch (error) {
-        return onSinkError(error)
-      }
-    }
-    // The first answer was asked for with another signal than the one that rules the transfer.
-    const onAbort = (): void => this.#first.discard()
-    signal.addEventListener('abort', onAbort)
-    let read = (to: Sink): Promise<void> => this.#first.body(to)
-    try {
-      while (!this.#ended) {
-        try {
-          await read(following)
-          this.#ended = true
-        } catch (error) {
-          if (sinkFault !== undefined) throw sinkFault.error
-          signal.throwIfAborted()
-          this.#checkResumable(error)
-          await patience.wait(error, signal)
-          read = async (to) => {
-            const again = await this.#reopen(signal)
-            await again(to)
-          }
-        }
-      }
-    } finally {
-      signal.removeEventListener('abort', onAbort)
-    }
-    this.#checkLength()
-  }
-
-  #checkResumable(error: unknown): void {
-    if (this.#done > 0 && this.#opened.validator === undefined && error instanceof CdiError) {
-      throw refuseToResume(error, this.#done)
-    }
-  }
-
-  /** Asks for the rest; what comes back reads it. */
-  async #reopen(signal: AbortSignal): Promise<(sink: Sink) => Promise<void>> {
-    const { client, validator } = this.#opened
-    const headers: HeaderLine[] =
-      this.#done === 0 || validator === undefined
-        ? []
-        : [
-            ['Range', `bytes=${this.#done}-`],
-            ['If-Range', ifRange(validator)],
-          ]
-    const response = await client.send({ method: 'GET', headers }, signal)
-    try {
-      return this.#readerOf(response)
-    } catch (error) {
-      response.discard()
-      throw error
-    }
-  }
-
-  #readerOf(response: ClientResponse): (sink: Sink) => Promise<void> {
-    const { validator } = this.#opened
-    const offset = this.#done
-    switch (response.status) {
-      case 206: {
-        checkSameVersion(validator, response)
-        const { first, totalBytes } = parseContentRange(response.headers.get('content-range')) ?? {}
-        if (first !== offset || (this.#sizeBytes ?? totalBytes) !== totalBytes) {
-          throw changed(`asked for bytes from ${offset} the server sent ${response.headers.get('content-range')}`)
-        }
-        return (sink) => response.body(sink)
-      }
-      case 200:
-        checkSameVersion(validator, response)
-        if (offset > 0 && validator?.etag === undefined) {
-          throw new CdiError(
-            'CDI_SOURCE_CHANGED',
-            `the source cannot be resumed at byte ${offset}: the server has no ranges and no ETag for it`,
-          )
-        }
-        return (sink) => response.body(skipping(offset, sink))
-      case 416: {
-        const { totalBytes } = parseContentRange(response.headers.get('content-range')) ?? {}
-        // The cut came after the last byte of a body whose length was not told.
-        if (totalBytes === offset) {
-          response.discard()
-          return () => Promise.resolve()
-        }
-        throw totalBytes === undefined ? statusFault(response, 206) : changed(`it has ${totalBytes} bytes now`)
-      }
-      case 412:
-        throw changed('the server says that it is not the same any more')
-      default:
-        throw statusFault(response, offset === 0 ? 200 : 206)
-    }
-  }
-
-  #checkLength(): void {
-    if (this.#sizeBytes === undefined || this.#done === this.#sizeBytes) return
-    throw new CdiError(
-      'CDI_SOURCE_TRUNCATED',
-      `the source ended after ${this.#done} of the announced ${this.#sizeBytes} bytes`,
-      { details: { sizeBytes: this.#sizeBytes, receivedBytes: this.#done } },
-    )
-  }
-}
-
-function skipping(bytes: number, sink: Sink): Sink {
-  let left = bytes
-  return (chunk) => {
-    if (left === 0) return sink(chunk)
-    const skipped = Math.min(left, chunk.length)
-    left -= skipped
-    return skipped < chunk.length ? sink(chunk.subarray(skipped)) : undefined
-  }
-}
-
-/** What is told about the source besides its bytes; only a validator that shows every change names a version. */
-function factsOf({ contentType, validator }: Opened): { contentType?: string; validator?: string } {
-  return {
-    ...(contentType === undefined ? {} : { contentType }),
-    ...(validator?.strong ? { validator: ifRange(validator) } : {}),
-  }
-}
-
-/**
- * Length of a 200: its own Content-Length, else what HEAD told of the same version (contract: import §8). A zero told by
- * HEAD alone is what servers say that do not know.
- */
-function announcedLength(response: ResponseHead, told: ResponseHead | undefined): number | undefined {
-  const own = response.headers.get('content-length')
-  if (own !== undefined && response.headers.get('transfer-encoding') === undefined) return parseLength(own)
-  const earlier = told?.headers.get('content-length')
-  if (earlier === undefined || told?.headers.get('etag') !== response.headers.get('etag')) return undefined
-  return /^[1-9]\d{0,14}$/.test(earlier) ? parseLength(earlier) : undefined
-}
-
-/** The texts that conditions show (contract: import §8): `expected status code 200, got 404. Status: 404 Not Found`. */
-function statusFault(response: ResponseHead, expected: number): CdiError {
-  const { status, reason } = response
-  const retryAfterMs = parseRetryAfter(response)
-  return new CdiError(
-    'CDI_SOURCE_STATUS',
-    `expected status code ${expected}, got ${status}. Status: ${`${status} ${reason}`.trim()}`,
-    { details: { status, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) } },
-  )
-}
-
-/** Longest wait that a server may ask for, in milliseconds. */
-const longestRetryAfterMs = 300_000
-
-/** Retry-After in seconds or as a date, measured by the server's own clock (RFC 9110 §10.2.3). */
-function parseRetryAfter({ headers }: ResponseHead): number | undefined {
-  const value = headers.get('retry-after')
-  if (value === undefined) return undefined
-  const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.parse(headers.get('date') ?? '')
-  return Number.isFinite(ms) && ms > 0 ? Math.min(ms, longestRetryAfterMs) : undefined
 }
 
 function parseUrl(text: string): URL {

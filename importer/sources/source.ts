@@ -27,6 +27,8 @@ interface SourceFacts {
   readonly contentType?: string
   /** Names this version of the source (strong ETag, generation, …); absent if the other side offers none. */
   readonly validator?: string
+  /** Labels that the source wants on the volume (containers: from the image's environment; contract: import §11). */
+  readonly labels?: Readonly<Record<string, string>>
 }
 
 /** A source that can be read anywhere, in parallel. */

@@ -14,8 +14,27 @@ import { HttpConnection } from './connection.ts'
 import { dial } from './dial.ts'
 import type { HeaderLine, RequestHead, ResponseHead } from './head.ts'
 
+/**
+ * Who we are to the host of the URL: signs requests, asks for tokens. What it adds goes to that host only, never to the
+ * target of a redirect to another one.
+ */
+export interface Authority {
+  /** Headers for one request. Asked anew for each, so that signatures and tokens are fresh. */
+  headersFor(request: AuthorityRequest, signal: AbortSignal): Promise<readonly HeaderLine[]>
+  /** Told of an answer 401 or 403; true if the same request is worth another try, once. */
+  refused?(answer: ResponseHead, request: AuthorityRequest, signal: AbortSignal): Promise<boolean>
+}
+
+export interface AuthorityRequest {
+  readonly method: RequestHead['method']
+  readonly url: URL
+  /** What the request says besides. */
+  readonly headers: readonly HeaderLine[]
+}
+
 export interface ClientOptions {
   readonly url: URL
+  readonly authority?: Authority | undefined
   /** Sent, like `headers`, to the host of `url` only. */
   readonly credentials: { readonly user: string; readonly password: string } | undefined
   readonly headers: readonly HeaderLine[]
@@ -31,7 +50,9 @@ export interface ClientOptions {
 }
 
 export interface ClientRequest {
-  readonly method: 'GET' | 'HEAD'
+  readonly method: 'GET' | 'HEAD' | 'POST'
+  /** Sent with its Content-Length; small, for it is written at once. */
+  readonly body?: Buffer
   readonly headers?: readonly HeaderLine[]
   /** Instead of the client's. */
   readonly idleTimeoutMs?: number
@@ -96,7 +117,7 @@ export class HttpClient implements AsyncDisposable {
   ): Promise<{ response: ClientResponse; url: URL }> {
     let url = start
     for (let hops = 0; hops <= longestRedirectChain; hops += 1) {
-      const response = await this.#sendTo(url, request, signal)
+      const response = await this.#sendWithAuthority(url, request, signal)
       const location = response.headers.get('location')
       if (!redirects.has(response.status) || location === undefined) return { response, url }
       response.discard()
@@ -127,6 +148,21 @@ export class HttpClient implements AsyncDisposable {
       )
     }
     return target
+  }
+
+  async #sendWithAuthority(url: URL, request: ClientRequest, signal: AbortSignal): Promise<ClientResponse> {
+    const { authority, url: original } = this.#options
+    if (authority === undefined || !isSameHost(original, url)) return this.#sendTo(url, request, signal)
+    const facts: AuthorityRequest = { method: request.method, url, headers: request.headers ?? [] }
+    const send = async (): Promise<ClientResponse> => {
+      const signed = await authority.headersFor(facts, signal)
+      return this.#sendTo(url, { ...request, headers: [...signed, ...facts.headers] }, signal)
+    }
+    const response = await send()
+    if ((response.status !== 401 && response.status !== 403) || authority.refused === undefined) return response
+    if (!(await authority.refused(response, facts, signal))) return response
+    response.discard()
+    return send()
   }
 
   async #sendTo(url: URL, request: ClientRequest, signal: AbortSignal): Promise<ClientResponse> {
@@ -167,12 +203,12 @@ export class HttpClient implements AsyncDisposable {
     }
   }
 
-  #requestHead(url: URL, proxy: URL | undefined, { method, headers = [] }: ClientRequest): RequestHead {
+  #requestHead(url: URL, proxy: URL | undefined, { method, headers = [], body }: ClientRequest): RequestHead {
     const viaProxy = proxy !== undefined && url.protocol === 'http:'
     const authorization = viaProxy ? proxyAuthorization(proxy) : undefined
     const path = `${url.pathname}${url.search}`
     const own = this.#ownHeaders(url)
-    const named = (name: string): boolean => own.some(([given]) => given.toLowerCase() === name)
+    const named = (name: string): boolean => [...own, ...headers].some(([given]) => given.toLowerCase() === name)
     return {
       method,
       target: viaProxy ? `${url.protocol}//${url.host}${path}` : path,
@@ -185,7 +221,9 @@ export class HttpClient implements AsyncDisposable {
         ...(authorization === undefined ? [] : ([['Proxy-Authorization', authorization]] as const)),
         ...own,
         ...headers,
+        ...(body === undefined ? [] : ([['Content-Length', String(body.length)]] as const)),
       ],
+      ...(body === undefined ? {} : { body }),
     }
   }
 

@@ -6,10 +6,11 @@ import type { Framing } from './framing.ts'
 export type HeaderLine = readonly [name: string, value: string]
 
 export interface RequestHead {
-  readonly method: 'GET' | 'HEAD' | 'CONNECT'
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'CONNECT'
   /** Path and query, or the whole URL when a proxy is asked, or host:port for CONNECT. */
   readonly target: string
   readonly headers: readonly HeaderLine[]
+  readonly body?: Buffer
 }
 
 export interface ResponseHead {
