@@ -5,8 +5,11 @@ import { parsePodEnv, workerPaths } from '../src/api/podenv.ts'
 import type { ParsedWorkerEnv } from '../src/api/podenv.ts'
 import { CdiError } from '../src/errors.ts'
 import { parseQuantity } from '../src/quantity.ts'
-import type { ImportRequest, SourceRequest } from './request.ts'
+import type { Access, ImportRequest, SourceRequest } from './request.ts'
 import { parseChecksum } from './sources/checksum.ts'
+
+/** The key that the Secret of a gcs source must have (contract: import §10). */
+const googleKeyFile = 'credentials.json'
 
 export interface WorkerConfig {
   readonly request: ImportRequest
@@ -19,6 +22,7 @@ export interface WorkerPaths {
   readonly blockDevice: string
   readonly scratchDirectory: string
   readonly extraHeadersDirectory: string
+  readonly googleDirectory: string
 }
 
 /**
@@ -64,16 +68,66 @@ async function sourceOf(env: ParsedWorkerEnv, paths: WorkerPaths): Promise<Sourc
         url: env.endpoint,
         headers: env.extraHeaders,
         secretHeaders: await readNested(paths.extraHeadersDirectory),
-        // CAs of the proxy are trusted for servers too, and the other way round (contract: import §18).
-        ca: (await Promise.all([env.certDir, env.proxyCertDir].filter(Boolean).map(readTexts))).flat(),
-        insecureSkipVerify: env.insecureTls,
-        proxy: { httpProxy: env.httpProxy, httpsProxy: env.httpsProxy, noProxy: env.noProxy },
-        ...(env.accessKeyId && env.secretKey
-          ? { credentials: { user: env.accessKeyId, password: env.secretKey } }
-          : {}),
+        ...(await accessOf(env)),
+        ...keys(env, (user, password) => ({ credentials: { user, password } })),
+      }
+    case 'registry':
+      if (env.pullMethod === 'node') {
+        return { type: 'containerDisk', readyFile: env.readyFile, doneFile: env.doneFile }
+      }
+      return {
+        type: 'registry',
+        url: env.endpoint,
+        ...(await accessOf(env, isCertificateFile)),
+        ...(env.registryImageArchitecture ? { architecture: env.registryImageArchitecture } : {}),
+        ...keys(env, (user, password) => ({ credentials: { user, password } })),
+      }
+    case 's3':
+      return {
+        type: 's3',
+        url: env.endpoint,
+        ...(await accessOf(env)),
+        ...keys(env, (accessKeyId, secretAccessKey) => ({ credentials: { accessKeyId, secretAccessKey } })),
+      }
+    case 'gcs':
+      return {
+        type: 'gcs',
+        url: env.endpoint,
+        ...(await accessOf(env)),
+        ...(await googleKey(paths.googleDirectory)),
       }
     default:
       throw new CdiError('CDI_USAGE', `Unknown data source: ${env.source}`)
+  }
+}
+
+/** CAs of the proxy are trusted for servers too, and the other way round (contract: import §18). */
+async function accessOf(env: ParsedWorkerEnv, isWanted: (name: string) => boolean = () => true): Promise<Access> {
+  const directories = [env.certDir, env.proxyCertDir].filter(Boolean)
+  const texts = await Promise.all(directories.map((directory) => readTexts(directory, isWanted)))
+  return {
+    ca: texts.flat(),
+    insecureSkipVerify: env.insecureTls,
+    proxy: { httpProxy: env.httpProxy, httpsProxy: env.httpsProxy, noProxy: env.noProxy },
+  }
+}
+
+/** For registries other names do not count (contract: import §11), unlike for web servers. */
+function isCertificateFile(name: string): boolean {
+  return name.endsWith('.crt') || name.endsWith('.pem')
+}
+
+/** Credentials, if both halves are there. */
+function keys<T>({ accessKeyId, secretKey }: ParsedWorkerEnv, make: (first: string, second: string) => T): T | object {
+  return accessKeyId && secretKey ? make(accessKeyId, secretKey) : {}
+}
+
+async function googleKey(directory: string): Promise<{ serviceAccount?: string }> {
+  if (!(await exists(directory))) return {}
+  try {
+    return { serviceAccount: await readFile(join(directory, googleKeyFile), 'utf8') }
+  } catch (cause) {
+    throw new CdiError('CDI_CREDENTIALS_INVALID', `the secret of the source has no key ${googleKeyFile}`, { cause })
   }
 }
 
@@ -85,9 +139,9 @@ function requestedBytes(quantity: string): number {
   }
 }
 
-/** Texts of all files of a mounted ConfigMap or Secret, whatever they are called; dot entries are the kubelet's. */
-async function readTexts(directory: string): Promise<string[]> {
-  const names = (await readdir(directory)).filter((name) => !name.startsWith('.')).sort()
+/** Texts of the files of a mounted ConfigMap or Secret; dot entries are the kubelet's. */
+async function readTexts(directory: string, isWanted: (name: string) => boolean = () => true): Promise<string[]> {
+  const names = (await readdir(directory)).filter((name) => !name.startsWith('.') && isWanted(name)).sort()
   return Promise.all(names.map((name) => readFile(join(directory, name), 'utf8')))
 }
 

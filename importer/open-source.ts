@@ -16,6 +16,11 @@ export async function openSource(
   switch (request.type) {
     case 'http':
       return openHttp({ ...request, log }, signal)
+    case 'registry':
+    case 'containerDisk':
+    case 's3':
+    case 'gcs':
+      throw new CdiError('CDI_INTERNAL', `sources of type ${request.type} are not wired`)
     case 'file':
       return openFile({ path: request.path })
     case 'stdin':

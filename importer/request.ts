@@ -62,6 +62,10 @@ export interface ContainerDiskRequest {
 
 export type SourceRequest =
   | HttpRequest
+  | RegistryRequest
+  | ContainerDiskRequest
+  | S3Request
+  | GcsRequest
   | { readonly type: 'file'; readonly path: string }
   | { readonly type: 'stdin' }
   | { readonly type: 'blank' }

@@ -1,27 +1,37 @@
 /** The command line of `cdi import` and `cdi inspect`, parsed once into a request. */
-import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { CdiError } from '../../src/errors.ts'
 import { parseQuantity } from '../../src/quantity.ts'
 import type { DiskFormat } from '../formats/detect.ts'
-import type { ImportRequest, SourceRequest } from '../request.ts'
+import type { ImportRequest } from '../request.ts'
 import { parseChecksum } from '../sources/checksum.ts'
+import { sourceFlags, sourceRequest } from './source-options.ts'
 
 export const importUsage = `usage: cdi import SOURCE TARGET [options]
 
-  SOURCE   http(s) URL, a file, or - for standard input
+  SOURCE   http(s)://…                 a web server
+           docker://registry/repo:tag  the disk in a container image, or a disk artifact
+           oci-archive:FILE[:REF]      the same in a file
+           s3://bucket/key             Amazon S3, or with --s3-endpoint another store
+           gs://bucket/object          Google Cloud Storage
+           FILE, or -                  a file, standard input
   TARGET   a block device, a file to be made, or for archives a directory
 
   --size N                grow the disk to N (bytes, or 10Gi, 500M …); also the most it may have
   --format F              take the source as raw, qcow2, vmdk, vdi, vhd or vhdx instead of looking
   --checksum ALG:HEX      md5, sha1, sha256 or sha512 of the downloaded bytes
   --content-type T        kubevirt (a disk, the default) or archive (tar, unpacked into TARGET)
-  --secret-file FILE      user name and password, one a line
+  --secret-file FILE      user name and password (S3: access key and secret key), one a line
   --ca-file FILE          trust these certificates (PEM) too; may be repeated
   --header 'Name: value'  send this header too; may be repeated
   --header-file FILE      headers to send, one a line, never shown
   --insecure-skip-verify  do not verify the server's certificate
+  --insecure-registry H   the same for this registry (host:port) only, and plain http as a last resort; may be repeated
+  --docker-config FILE    logins of registries; else those of docker and podman
+  --arch A                amd64, arm64, … of images for several; else this machine's
+  --s3-endpoint URL       where S3 is; else AWS_ENDPOINT_URL or Amazon. Keys: --secret-file, else AWS_* and profiles
+  --google-credentials F  key of a service account; else GOOGLE_APPLICATION_CREDENTIALS
   --preallocate           back every byte of the target by storage
   --scratch DIR           where images may be staged that cannot be converted as they arrive
   --verbose               log every step to standard error
@@ -31,8 +41,7 @@ export const importUsage = `usage: cdi import SOURCE TARGET [options]
 export const inspectUsage = `usage: cdi inspect SOURCE [options]
 
 Shows format, encodings, virtual size and the route an import would take. SOURCE and the options
---format --content-type --secret-file --ca-file --header --header-file --insecure-skip-verify
---verbose --json are those of 'cdi import'.
+--format --content-type --verbose --json and all that concern the source are those of 'cdi import'.
 `
 
 const diskFormats = ['raw', 'qcow2', 'vmdk', 'vdi', 'vhd', 'vhdx'] as const satisfies readonly DiskFormat[]
@@ -48,19 +57,13 @@ const flags = {
   format: { type: 'string' },
   checksum: { type: 'string' },
   'content-type': { type: 'string', default: 'kubevirt' },
-  'secret-file': { type: 'string' },
-  'ca-file': { type: 'string', multiple: true, default: [] as string[] },
-  header: { type: 'string', multiple: true, default: [] as string[] },
-  'header-file': { type: 'string', multiple: true, default: [] as string[] },
-  'insecure-skip-verify': { type: 'boolean', default: false },
+  ...sourceFlags,
   preallocate: { type: 'boolean', default: false },
   scratch: { type: 'string' },
   verbose: { type: 'boolean', default: false },
   json: { type: 'boolean', default: false },
   help: { type: 'boolean', default: false },
 } as const
-
-type Flags = ReturnType<typeof parse>['values']
 
 /** Parses arguments and reads the files that they name. `'help'` if help was asked for; throws CDI_USAGE otherwise. */
 export async function parseCli(
@@ -84,7 +87,7 @@ export async function parseCli(
     json: values.json,
     verbose: values.verbose,
     request: {
-      source: await sourceOf(source, values, environment),
+      source: await sourceRequest({ source, options: values, environment }),
       contentType,
       targetPath: resolve(target),
       requireEmptyDirectory: true,
@@ -105,53 +108,6 @@ function parse(args: readonly string[]) {
   } catch (cause) {
     throw new CdiError('CDI_USAGE', cause instanceof Error ? cause.message : String(cause), { cause })
   }
-}
-
-async function sourceOf(
-  source: string,
-  values: Flags,
-  environment: Readonly<Record<string, string | undefined>>,
-): Promise<SourceRequest> {
-  if (source === '-') return { type: 'stdin' }
-  if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(source)) return { type: 'file', path: resolve(source) }
-  const ca = await Promise.all(values['ca-file'].map((path) => readText('--ca-file', path)))
-  const secretHeaders = (
-    await Promise.all(values['header-file'].map((path) => readText('--header-file', path)))
-  ).flatMap(lines)
-  const variable = (name: string): string => environment[name] ?? environment[name.toUpperCase()] ?? ''
-  return {
-    type: 'http',
-    url: source,
-    headers: values.header,
-    secretHeaders,
-    ca,
-    insecureSkipVerify: values['insecure-skip-verify'],
-    proxy: {
-      httpProxy: variable('http_proxy'),
-      httpsProxy: variable('https_proxy'),
-      noProxy: variable('no_proxy'),
-    },
-    ...(values['secret-file'] === undefined ? {} : { credentials: await readCredentials(values['secret-file']) }),
-  }
-}
-
-async function readCredentials(path: string): Promise<{ user: string; password: string }> {
-  const [user, password] = lines(await readText('--secret-file', path))
-  if (!user || !password)
-    throw new CdiError('CDI_USAGE', `--secret-file ${path} must hold user name and password, one a line`)
-  return { user, password }
-}
-
-async function readText(flag: string, path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8')
-  } catch (cause) {
-    throw new CdiError('CDI_USAGE', `${flag} ${path} cannot be read`, { cause })
-  }
-}
-
-function lines(text: string): string[] {
-  return text.split(/\r?\n/).filter((line) => line !== '')
 }
 
 function sizeBytes(text: string): number {

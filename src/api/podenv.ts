@@ -102,6 +102,8 @@ export const workerPaths = {
   proxyCertDirectory: '/proxycerts/',
   /** Secret n of secretExtraHeaders is mounted at `<extraHeadersDirectory>/<n>`. */
   extraHeadersDirectory: '/extraheaders',
+  /** Secret with `credentials.json` of a service account. */
+  googleDirectory: '/google',
   /** emptyDir that survives restarts of the container. */
   journalDirectory: '/var/lib/cdi',
   terminationLog: '/dev/termination-log',

@@ -34,6 +34,7 @@ async function loaded(
     blockDevice: path('dev/block'),
     scratchDirectory: path('scratch'),
     extraHeadersDirectory: path('extraheaders'),
+    googleDirectory: path('google'),
   })
   return JSON.parse(JSON.stringify(config).replaceAll(root.path, '')) as WorkerConfig
 }
@@ -133,6 +134,67 @@ describe('configuration of a worker', () => {
       httpProxy: 'http://p:1',
       httpsProxy: 'http://p:2',
       noProxy: '10.0.0.0/8',
+    })
+  })
+
+  it('asks a registry for the wanted architecture, with the credentials and CAs that count for registries', async () => {
+    const { source } = (
+      await loaded(
+        {
+          IMPORTER_SOURCE: 'registry',
+          IMPORTER_ENDPOINT: 'docker://registry:5000/disk',
+          IMPORTER_REGISTRY_IMAGE_ARCHITECTURE: 'arm64',
+          IMPORTER_ACCESS_KEY_ID: 'me',
+          IMPORTER_SECRET_KEY: 'secret',
+          IMPORTER_CERT_DIR: 'ROOT/certs',
+          INSECURE_TLS: 'true',
+        },
+        { files: { 'certs/tls.crt': 'crt', 'certs/ca.pem': 'pem', 'certs/ca': 'no' } },
+      )
+    ).request
+    assert.deepEqual(source, {
+      type: 'registry',
+      url: 'docker://registry:5000/disk',
+      ca: ['pem', 'crt'],
+      insecureSkipVerify: true,
+      proxy: { httpProxy: '', httpsProxy: '', noProxy: '' },
+      architecture: 'arm64',
+      credentials: { user: 'me', password: 'secret' },
+    })
+  })
+
+  it('reads the disk of the container beside it when the kubelet has pulled the image', async () => {
+    const { source } = (
+      await loaded({
+        IMPORTER_SOURCE: 'registry',
+        IMPORTER_ENDPOINT: 'docker://registry/disk',
+        IMPORTER_PULL_METHOD: 'node',
+        IMPORTER_READY_FILE: '/shared/ready',
+        IMPORTER_DONE_FILE: '/shared/done',
+      })
+    ).request
+    assert.deepEqual(source, { type: 'containerDisk', readyFile: '/shared/ready', doneFile: '/shared/done' })
+  })
+
+  it('reads an object with the keys that there are, or without any', async () => {
+    const s3 = { IMPORTER_SOURCE: 's3', IMPORTER_ENDPOINT: 'http://store:9000/bucket/key' }
+    const open = (await loaded(s3)).request.source
+    assert.ok(open.type === 's3' && open.url === 'http://store:9000/bucket/key' && open.credentials === undefined)
+    const secret = { IMPORTER_ACCESS_KEY_ID: 'id', IMPORTER_SECRET_KEY: 'key' }
+    const closed = (await loaded({ ...s3, ...secret })).request.source
+    assert.ok(closed.type === 's3')
+    assert.deepEqual(closed.credentials, { accessKeyId: 'id', secretAccessKey: 'key' })
+  })
+
+  it('reads from Google with the key of a service account if one is mounted', async () => {
+    const gcs = { IMPORTER_SOURCE: 'gcs', IMPORTER_ENDPOINT: 'gs://bucket/object' }
+    const anonymous = (await loaded(gcs)).request.source
+    assert.ok(anonymous.type === 'gcs' && anonymous.serviceAccount === undefined)
+    const known = (await loaded(gcs, { files: { 'google/credentials.json': '{}' } })).request.source
+    assert.ok(known.type === 'gcs' && known.serviceAccount === '{}')
+    await assert.rejects(loaded(gcs, { files: { 'google/key.json': '{}' } }), {
+      code: 'CDI_CREDENTIALS_INVALID',
+      message: /has no key credentials\.json/,
     })
   })
 

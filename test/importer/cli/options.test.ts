@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { parseCli } from '../../../importer/cli/options.ts'
@@ -129,6 +129,63 @@ describe('the command line', () => {
       NO_PROXY: '10.0.0.0/8',
     })
     assert.deepEqual(proxy, { httpProxy: 'http://small', httpsProxy: 'http://secure', noProxy: '10.0.0.0/8' })
+  })
+
+  it('tells registries, archives of images and object stores by their scheme', async () => {
+    const typeOf = async (source: string): Promise<string> => (await parsed([source, 't'])).request.source.type
+    assert.equal(await typeOf('docker://quay.io/org/disk:1'), 'registry')
+    assert.equal(await typeOf('oci-archive:disk.tar:latest'), 'registry')
+    assert.equal(await typeOf('s3://bucket/disk.qcow2'), 's3')
+    assert.equal(await typeOf('gs://bucket/disk.qcow2'), 'gcs')
+  })
+
+  it('does not verify the registries that it was told not to, and no others', async () => {
+    const insecure = async (source: string): Promise<boolean> => {
+      const { source: request } = (await parsed([source, 't', '--insecure-registry', 'lab:5000'])).request
+      assert.equal(request.type, 'registry')
+      return request.type === 'registry' && request.insecureSkipVerify
+    }
+    assert.equal(await insecure('docker://lab:5000/disk'), true)
+    assert.equal(await insecure('docker://lab/disk'), false)
+    assert.equal(await insecure('docker://lab:5001/disk'), false)
+  })
+
+  it('takes logins of registries from where podman and docker keep them, the named file first', async () => {
+    await mkdir(path('home/.docker'), { recursive: true })
+    await writeFile(path('home/.docker/config.json'), 'docker')
+    await writeFile(path('auth.json'), 'podman')
+    await writeFile(path('named.json'), 'named')
+    const configOf = async (
+      options: readonly string[],
+      environment: Readonly<Record<string, string>>,
+    ): Promise<string | undefined> => {
+      const { source } = (await parsed(['docker://r/disk', 't', ...options], environment)).request
+      return source.type === 'registry' ? source.dockerConfig : 'not a registry'
+    }
+    const home = { HOME: path('home') }
+    assert.equal(await configOf([], {}), undefined)
+    assert.equal(await configOf([], home), 'docker')
+    assert.equal(await configOf([], { ...home, REGISTRY_AUTH_FILE: path('auth.json') }), 'podman')
+    assert.equal(await configOf([], { ...home, REGISTRY_AUTH_FILE: path('nowhere') }), 'docker')
+    assert.equal(await configOf(['--docker-config', path('named.json')], home), 'named')
+    await assert.rejects(configOf(['--docker-config', path('nowhere')], home), { code: 'CDI_USAGE' })
+  })
+
+  it('takes keys of object stores from files that are named, and Google its own default', async () => {
+    await writeFile(path('google.json'), 'key')
+    const s3 = (await parsed(['s3://b/k', 't', '--s3-endpoint', 'http://store', '--secret-file', path('secret')]))
+      .request.source
+    assert.ok(s3.type === 's3')
+    assert.equal(s3.endpoint, 'http://store')
+    assert.deepEqual(s3.credentials, { accessKeyId: 'alice', secretAccessKey: 'open sesame' })
+    const gcs = async (environment: Readonly<Record<string, string>>): Promise<string | undefined> => {
+      const { source } = (await parsed(['gs://b/o', 't'], environment)).request
+      return source.type === 'gcs' ? source.serviceAccount : 'not gcs'
+    }
+    assert.equal(await gcs({}), undefined)
+    assert.equal(await gcs({ GOOGLE_APPLICATION_CREDENTIALS: path('google.json') }), 'key')
+    // A file that is asked for and missing is not the same as none.
+    await assert.rejects(gcs({ GOOGLE_APPLICATION_CREDENTIALS: path('nowhere') }), { code: 'CDI_USAGE' })
   })
 
   it('asks for help wherever that stands', async () => {
