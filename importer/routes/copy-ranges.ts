@@ -5,12 +5,12 @@
  */
 import type { Log } from '../../src/log.ts'
 import type { Digest } from '../sources/checksum.ts'
+import { streamInOrder } from '../sources/read-ahead.ts'
 import type { RangedSource } from '../sources/source.ts'
 import { Gather } from '../target/gather.ts'
 import type { Target } from '../target/target.ts'
 import { PartQueue } from './parts.ts'
 import type { Part } from './parts.ts'
-import { streamInOrder } from './read-ahead.ts'
 
 export interface CopyRanges {
   readonly source: RangedSource

@@ -8,12 +8,12 @@ import type { Encoding } from '../formats/decoder.ts'
 import { decodeThrough } from '../formats/decoders.ts'
 import { isVhdFooter } from '../formats/detect.ts'
 import type { Digest } from '../sources/checksum.ts'
+import { streamInOrder } from '../sources/read-ahead.ts'
 import type { Sink, Source } from '../sources/source.ts'
 import { isZero } from '../target/data-runs.ts'
 import { tooLarge } from '../target/faults.ts'
 import { Gather } from '../target/gather.ts'
 import type { Target } from '../target/target.ts'
-import { streamInOrder } from './read-ahead.ts'
 
 export interface CopyStream {
   readonly source: Source

@@ -2,7 +2,7 @@
  * Reads a source from front to end over several streams at once: the first one's bytes go straight to the sink, the
  * others' wait in memory until it is their turn. A link that is slow for each connection is then no limit.
  */
-import type { RangedSource, Sink } from '../sources/source.ts'
+import type { RangedSource, Sink } from './source.ts'
 
 /** Read ahead at most so many bytes for each stream. */
 const partBytes = 4 * 1024 * 1024
