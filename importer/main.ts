@@ -62,7 +62,8 @@ async function work({
     const result = await runImport({ log, progress, journal, stdin: process.stdin }, request, signal)
     await serving
     log.info({ ...result }, 'Import Complete')
-    return success({ blank: request.source.type === 'blank', preallocationApplied: result.preallocationApplied })
+    const { preallocationApplied, labels } = result
+    return success({ blank: request.source.type === 'blank', preallocationApplied, labels })
   } catch (thrown) {
     const error = toCdiError(signal.aborted && signal.reason instanceof CdiError ? signal.reason : thrown)
     log.error(

@@ -28,6 +28,8 @@ import { openTarget } from './target/open-target.ts'
 import type { Target } from './target/target.ts'
 
 const step = {
+  // Clients look for this text although there is no scratch space (contract: import §11).
+  image: 'Unable to process data: Unable to transfer source data to scratch space',
   inspect: 'Unable to process data: Unable to obtain information about data source',
   directory: 'Unable to process data: Unable to transfer source data to target directory',
   file: 'Unable to process data: Unable to transfer source data to target file',
@@ -52,6 +54,8 @@ export interface ImportResult {
   readonly diskSizeBytes?: number
   /** Every byte of the target is backed by storage because it was asked for. */
   readonly preallocationApplied: boolean
+  /** What the source wants to be written on the volume's claim. */
+  readonly labels?: Readonly<Record<string, string>>
 }
 
 /** Runs one import. Throws CdiError. */
@@ -84,7 +88,7 @@ export async function runImport(deps: ImportDeps, request: ImportRequest, signal
   try {
     const result = await importFrom({ deps, request, source, signal })
     await journal.forget()
-    return result
+    return source.labels === undefined ? result : { ...result, labels: source.labels }
   } catch (thrown) {
     const error = toCdiError(thrown)
     await journal.remember(version, requestKey, error)
@@ -335,8 +339,18 @@ async function inStep<T>(prefix: string, work: () => T | Promise<T>): Promise<T>
   }
 }
 
-function connectStep({ source }: ImportRequest): string {
-  return source.type === 'http' ? 'Unable to connect to http data source' : `Unable to open ${source.type} data source`
+function connectStep({ source: { type } }: ImportRequest): string {
+  switch (type) {
+    case 'http':
+    case 's3':
+    case 'gcs':
+      return `Unable to connect to ${type} data source`
+    case 'registry':
+    case 'containerDisk':
+      return step.image
+    default:
+      return `Unable to open ${type} data source`
+  }
 }
 
 function transferStep(route: Route): string {

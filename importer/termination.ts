@@ -23,13 +23,19 @@ export interface Termination {
 export function success({
   blank,
   preallocationApplied,
+  labels,
 }: {
   blank: boolean
   preallocationApplied: boolean
+  /** Bounded by the source, so that the words fit. */
+  labels?: Readonly<Record<string, string>> | undefined
 }): Termination {
-  const message: TerminationMessage = blank
-    ? { preallocationApplied, message: 'Import Complete' }
-    : { scratchSpaceRequired: false, preallocationApplied, message: 'Import Complete' }
+  const message: TerminationMessage = {
+    ...(blank ? {} : { scratchSpaceRequired: false }),
+    preallocationApplied,
+    ...(labels === undefined || Object.keys(labels).length === 0 ? {} : { labels }),
+    message: 'Import Complete',
+  }
   return { exitCode: 0, text: JSON.stringify(message) }
 }
 

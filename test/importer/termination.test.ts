@@ -21,6 +21,15 @@ describe('termination message', () => {
     )
   })
 
+  it('hands on the labels that the image wants on the claim, if there are any', () => {
+    const labels = { 'kubevirt.io/os': 'linux' }
+    assert.equal(
+      success({ blank: false, preallocationApplied: false, labels }).text,
+      '{"scratchSpaceRequired":false,"preallocationApplied":false,"labels":{"kubevirt.io/os":"linux"},"message":"Import Complete"}',
+    )
+    assert.ok(!success({ blank: false, preallocationApplied: false, labels: {} }).text.includes('labels'))
+  })
+
   it('asks for scratch with exit code 0', () => {
     const { exitCode, text } = failure(new CdiError('CDI_SCRATCH_REQUIRED', 'no scratch'))
     assert.equal(exitCode, 0)
