@@ -58,6 +58,8 @@ losetup mount
 mkfs.ext4 e2fsprogs
 mkfs.xfs xfsprogs
 setpriv util-linux
+docker-registry docker-registry
+skopeo skopeo
 LIST
       ;;
     bench) packages_of data; cat <<'LIST'
@@ -75,7 +77,6 @@ containerd containerd
 runc runc
 /usr/lib/cni/bridge containernetworking-plugins
 buildah buildah
-docker-registry docker-registry
 mmdebstrap mmdebstrap
 qemu-system-x86_64 qemu-system-x86
 LIST
