@@ -17,10 +17,15 @@ export interface ImageFacts {
   readonly notes: readonly string[]
   /** The tables, if they are of a kind that we read ourselves; else the reason why not, as a clause. */
   readonly tables?: ImageTables | string
+  /**
+   * What a reader goes by that sees the image once, from front to end (importer/image/forward); else the reason why it
+   * has to be staged, as a clause. Absent if it is not known yet.
+   */
+  readonly onePass?: OnePass | string
 }
 
 /** Where an image's tables are. All offsets and lengths are in bytes of the image file and were checked to lie in it. */
-export type ImageTables = Qcow2Tables | VhdxTables | VmdkTables | VdiTables
+export type ImageTables = Qcow2Tables | VhdTables | VhdxTables | VmdkTables | VdiTables
 
 export interface Qcow2Tables {
   readonly kind: 'qcow2'
@@ -29,6 +34,27 @@ export interface Qcow2Tables {
   /** As many as the disk needs. */
   readonly l1Entries: number
   readonly clusterBits: number
+}
+
+/** A format that is read in one pass has its entry here and a line in importer/image/forward/readers.ts. */
+export type OnePass = Qcow2OnePass | VmdkOnePass | VmdkStreamOnePass | VdiTables | VhdTables | VhdxTables
+
+export interface Qcow2OnePass extends Qcow2Tables {
+  /** Entries of 16 bytes, with a bitmap of subclusters. */
+  readonly extendedL2: boolean
+  /** Of clusters that are packed. */
+  readonly coding: 'deflate' | 'zstd'
+  /** Of the reference counts, which are not looked at. */
+  readonly referenceTableOffset: number
+  readonly referenceTableBytes: number
+}
+
+export interface VhdTables {
+  readonly kind: 'vhd'
+  readonly tableOffset: number
+  readonly blockBytes: number
+  /** Of the bitmap in front of each block. */
+  readonly bitmapBytes: number
 }
 
 export interface VhdxTables {
@@ -52,6 +78,23 @@ export interface VmdkTables {
   readonly zeroGrains: boolean
   /** Every grain is a marker and a zlib stream. */
   readonly deflated: boolean
+}
+
+/** A VMDK whose directory and tables stand in front. */
+export interface VmdkOnePass extends VmdkTables {
+  /** Of the second directory, which names a copy of each table and is not read otherwise; absent if there is none. */
+  readonly copyOffset?: number
+}
+
+/** A VMDK that was written in one pass: markers tell what follows, tables and footer come last. */
+export interface VmdkStreamOnePass {
+  readonly kind: 'vmdk-stream'
+  /** Where the first marker stands. */
+  readonly firstMarkerOffset: number
+  readonly directoryEntries: number
+  readonly tableEntries: number
+  readonly grainBytes: number
+  readonly zeroGrains: boolean
 }
 
 export interface VdiTables {

@@ -23,11 +23,15 @@ export interface ForwardExtent {
 export interface ForwardTables {
   /**
    * Wants to see a piece of the file: `use` is called once with exactly `length` bytes, lent until it returns, as soon as
-   * they have arrived; at once if they lie in what is held. Throws {@link CdiError} CDI_SCRATCH_REQUIRED if they have
-   * passed and are not held any more. What `use` throws ends the conversion.
+   * they have arrived, and before the next byte is looked at if they are held; never before `table` has returned. What
+   * `use` throws ends the conversion. Ask for one piece after the other, in the order of the file, where there may be
+   * many: only their claims are kept in little memory. A callback may claim parts of its own piece.
    */
   table(offset: number, length: number, use: (bytes: Buffer) => void): void
-  /** Claims bytes for the disk. Each byte of the disk is claimed once at most; bytes of the file may be claimed twice. */
+  /**
+   * Claims bytes for the disk; neighbours are joined. Each byte of the disk is claimed once at most, and so is each byte
+   * of the file, except for the last sector of 512 bytes of what is packed, which several units may share.
+   */
   extent(extent: ForwardExtent): void
   /** Nobody will want this piece: reference counts, free space, markers. */
   ignore(offset: number, length: number): void
