@@ -18,7 +18,8 @@ FROM build AS modules
 RUN sh test/cluster/image/prune.sh /src
 
 FROM ${BASE}
-ARG PACKAGES="qemu-utils xz-utils zstd ca-certificates"
+# busybox-static waits in the container of a disk image that the kubelet pulls (src/controllers/import/pull-node.ts).
+ARG PACKAGES="qemu-utils xz-utils zstd ca-certificates busybox-static"
 # Scripts run in the container use bash arrays through /bin/sh, so that is bash.
 RUN if ! command -v qemu-img >/dev/null; then \
       apt-get update && apt-get install -y --no-install-recommends $PACKAGES && rm -rf /var/lib/apt/lists/*; \

@@ -41,6 +41,8 @@ export const annotations = {
   importRegistryMethod: `${storage}.import.registryImportMethod`,
   importRegistryImageStream: `${storage}.import.registryImageStream`,
   importRegistryArchitecture: `${storage}.import.registryImageArchitecture`,
+  /** On a worker without an owner: the UID of the claim that it was made for. */
+  importWorkerOf: `${storage}.import.workerOf`,
   /** Name of the worker, written before the pod is made; it wins over the computed name. */
   importPodName: `${storage}.import.importPodName`,
   uploadPodName: `${storage}.uploadPodName`,
@@ -105,6 +107,8 @@ export const annotations = {
   defaultNetwork: 'v1.multus-cni.io/default-network',
   istioInject: 'sidecar.istio.io/inject',
   linkerdInject: 'linkerd.io/inject',
+  /** `*` on a pod: OpenShift takes the images of its containers for names of ImageStreams first. */
+  resolveNames: 'alpha.image.policy.openshift.io/resolve-names',
 
   selectedNode: 'volume.kubernetes.io/selected-node',
   storageProvisioner: 'volume.kubernetes.io/storage-provisioner',
@@ -227,6 +231,8 @@ export const instanceTypeLabels = [
   'instancetype.kubevirt.io/default-preference-kind',
 ] as const
 
+/** What keeps an object that was deleted until its controller is ready. */
 export const finalizers = {
+  /** On a claim whose worker has no owner: the worker has to go first. */
   importImageStream: `${prefix}/importImageStream`,
 } as const

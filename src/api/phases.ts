@@ -116,6 +116,7 @@ export const messages = {
   cannotGetAccessMode: (storageClass: string) =>
     `Spec is missing accessMode and cannot get access mode from StorageProfile ${storageClass}`,
   archiveNeedsFilesystem: 'ContentType Archive cannot have block volumeMode',
+  registryNeedsKubevirt: 'ContentType must be kubevirt when Source is Registry',
   missingSize: 'PVC Spec is not valid - missing storage size',
   sizeTooSmall: 'PVC Spec is not valid - storage size should be at least 1MiB',
 

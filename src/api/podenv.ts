@@ -8,8 +8,9 @@ export type ContentType = 'kubevirt' | 'archive'
 
 /** What a worker is told. Every value is a plain string; `''` means not given. */
 export interface WorkerEnv {
-  /** `http`, `none` (blank), later `s3`, `gcs`, `registry`, … */
+  /** `http`, `s3`, `gcs`, `registry` or `none` (blank). */
   readonly source: string
+  /** URL of the source; with pull method node it may be the bare name of an image stream. */
   readonly endpoint: string
   readonly contentType: ContentType
   /** Storage request of the claim as a Kubernetes quantity, e.g. `71135396` or `4Gi`. */
@@ -22,8 +23,11 @@ export interface WorkerEnv {
   readonly insecureTls: boolean
   readonly diskId: string
   readonly uuid: string
+  /** Of registry sources: `node` (the image runs beside the worker), else `pod` or `''` (the worker reads the registry). */
   readonly pullMethod: string
+  /** With pull method node, holds the process id of the image's container once it runs: decimal digits and a newline. */
   readonly readyFile: string
+  /** With pull method node, made by the worker when it does not need the image's container any more. */
   readonly doneFile: string
   readonly backingFile: string
   readonly thumbprint: string
@@ -36,6 +40,7 @@ export interface WorkerEnv {
   readonly preallocation: boolean
   /** `''` or `TRYNONE`: convert with direct I/O, set after an out-of-memory kill. */
   readonly cacheMode: string
+  /** Which image of an index to take, in the words of Go: `amd64`, `arm64`. */
   readonly registryImageArchitecture: string
   /** `algorithm:hex` of the downloaded bytes. */
   readonly checksum: string
@@ -102,6 +107,10 @@ export const workerPaths = {
   proxyCertDirectory: '/proxycerts/',
   /** Secret n of secretExtraHeaders is mounted at `<extraHeadersDirectory>/<n>`. */
   extraHeadersDirectory: '/extraheaders',
+  /** emptyDir that the containers of a pod with pull method node share. */
+  sharedDirectory: '/shared',
+  readyFile: '/shared/ready',
+  doneFile: '/shared/done',
   /** Secret with `credentials.json` of a service account. */
   googleDirectory: '/google',
   /** emptyDir that survives restarts of the container. */

@@ -16,12 +16,14 @@ import { controllerOf, controllerRef } from '../../kube/owners.ts'
 import { workerNameOf } from '../import/plan.ts'
 import { progressOwnerUid } from '../import/pod.ts'
 import { annotationOf, isEmpty } from '../shared/annotated.ts'
+import type { MapPatch } from '../shared/annotated.ts'
 import { besides, indexes, targetKeyOf, unclaimed } from '../shared/caches.ts'
 import { isTerminating } from '../shared/claim.ts'
 import type { Dependencies, Recorder } from '../shared/dependencies.ts'
 import { untilNamespaceGoes } from '../shared/namespace-going.ts'
 import { patchClaim } from '../shared/patch-claim.ts'
 import type { ProgressReader } from '../shared/progress.ts'
+import { claimKeysOfWorker } from '../shared/worker.ts'
 import { configOf, honorsFirstConsumer, isGateOpen } from '../shared/settings.ts'
 import { bindingClassOf, isOurs, planSync } from './plan.ts'
 import type { Failure, SyncObservation, SyncPlan } from './plan.ts'
@@ -57,10 +59,7 @@ export function dataVolumeController(dependencies: DataVolumeControllerDependenc
         return owner?.kind === 'DataVolume' ? [besides(source, owner.name)] : []
       }),
       // Only for progress in the direct mode: there the pod is T's.
-      watching(pods, (pod) => {
-        const owner = controllerOf(pod)
-        return owner?.kind === 'PersistentVolumeClaim' ? [besides(pod, owner.name)] : []
-      }),
+      watching(pods, claimKeysOfWorker),
       progress,
       watching(caches.storageClasses, waiting),
       watching(caches.storageProfiles, waiting),
@@ -152,7 +151,9 @@ class DataVolumeReconciler {
           target: target && (await patchClaim(this.#dependencies, target, { annotations: plan.annotations })),
         }
       case 'annotateDataVolume':
-        return { dataVolume: await this.#annotate(dataVolume, plan.annotations), target }
+        return { dataVolume: await this.#patch(dataVolume, { annotations: plan.annotations }), target }
+      case 'labelDataVolume':
+        return { dataVolume: await this.#patch(dataVolume, { labels: plan.labels }), target }
       case 'makeImportSource':
         await this.#createUnlessThere(() => client.create(kinds.volumeImportSource, plan.importSource))
         return { dataVolume, target }
@@ -178,7 +179,7 @@ class DataVolumeReconciler {
     const plan = planSync(this.#observe(live))
     if (plan.act === 'wait') return undefined
     if (plan.act !== 'create') return this.#act(live, plan)
-    const dataVolume = await this.#annotate(live, plan.dataVolumeAnnotations)
+    const dataVolume = await this.#patch(live, { annotations: plan.dataVolumeAnnotations })
     const { importSource, claim } = plan
     try {
       if (importSource) await this.#createUnlessThere(() => client.create(kinds.volumeImportSource, importSource))
@@ -204,13 +205,16 @@ class DataVolumeReconciler {
     }
   }
 
-  async #annotate(dataVolume: DataVolume, changes: Record<string, string | null>): Promise<DataVolume> {
-    if (isEmpty(changes)) return dataVolume
+  async #patch(
+    dataVolume: DataVolume,
+    { annotations: annotated = {}, labels = {} }: { annotations?: MapPatch; labels?: Readonly<Record<string, string>> },
+  ): Promise<DataVolume> {
+    if (isEmpty(annotated) && isEmpty(labels)) return dataVolume
     const { client, ownWrites } = this.#dependencies
     const written = await client.patch(
       kinds.dataVolume,
       keyOf(dataVolume),
-      { metadata: { annotations: changes, resourceVersion: dataVolume.metadata.resourceVersion } },
+      { metadata: { annotations: annotated, labels, resourceVersion: dataVolume.metadata.resourceVersion } },
       { type: 'merge' },
     )
     ownWrites.wrote(written)

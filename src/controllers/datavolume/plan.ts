@@ -2,7 +2,7 @@
  * What the DataVolume controller does next about T, before it writes the status. Pure: everything that was seen in, one
  * step out. Names are derived from UIDs, so a step that was interrupted is taken again without harm.
  */
-import { annotations, messages, phases, reasons } from '../../api/names.ts'
+import { annotations, instanceTypeLabels, messages, phases, reasons } from '../../api/names.ts'
 import type {
   CDIConfig,
   CSIDriver,
@@ -67,6 +67,11 @@ export type SyncPlan =
   | { readonly act: 'adopt'; readonly because: string }
   | { readonly act: 'annotateTarget'; readonly because: string; readonly annotations: MapPatch }
   | { readonly act: 'annotateDataVolume'; readonly because: string; readonly annotations: MapPatch }
+  | {
+      readonly act: 'labelDataVolume'
+      readonly because: string
+      readonly labels: Readonly<Record<string, string>>
+    }
   | { readonly act: 'makeImportSource'; readonly because: string; readonly importSource: NewObject<VolumeImportSource> }
   | { readonly act: 'deleteImportSource'; readonly because: string }
   /** T got a volume that is not its own: it goes, and a new one is made. */
@@ -134,7 +139,23 @@ function planForTarget(seen: SyncObservation, target: PersistentVolumeClaim): Sy
       return { act: 'annotateTarget', because: 'the claim is to be known as filled', annotations: changes }
     }
   }
+  const labels = instanceTypeOf(dataVolume, target)
+  if (!isEmpty(labels)) {
+    return { act: 'labelDataVolume', because: 'the image tells its instance type or preference', labels }
+  }
   return planSource(seen, target)
+}
+
+/** What the image of a registry source has told on T (§6.4), for a DataVolume that says nothing of the kind itself. */
+function instanceTypeOf(
+  { spec, metadata }: DataVolume,
+  { metadata: { labels: found = {} } }: PersistentVolumeClaim,
+): Record<string, string> {
+  const says = instanceTypeLabels.some((key) => metadata.labels?.[key] !== undefined)
+  if (!spec.source?.registry || says) return {}
+  return Object.fromEntries(
+    instanceTypeLabels.flatMap((key) => (found[key] === undefined ? [] : [[key, found[key]] as const])),
+  )
 }
 
 /** The source resource lives as long as T needs it. */
@@ -159,6 +180,10 @@ function planCreation(seen: SyncObservation): SyncPlan {
   const { dataVolume } = seen
   // Sizes and gates come from it; what is made without them cannot be put right later.
   if (!seen.cdiConfig) return { act: 'wait', because: 'CDIConfig is not there yet' }
+  if (dataVolume.spec.source?.registry && dataVolume.spec.contentType === 'archive') {
+    const failure = { phase: phases.unset, reason: reasons.errClaimNotValid, message: messages.registryNeedsKubevirt }
+    return { act: 'refuse', because: 'an image holds no archive', failure, events: [] }
+  }
   const rendering = renderTarget({ ...seen, webhookRenders: false })
   if ('waitsForProfile' in rendering) {
     return { act: 'wait', because: `StorageProfile ${rendering.waitsForProfile} has no status yet` }

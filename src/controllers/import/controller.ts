@@ -9,7 +9,7 @@ import type { ConfigMap, PersistentVolumeClaim, Pod } from '../../api/kinds.ts'
 import { ApiError, isAlreadyExists, isForbidden } from '../../kube/api-error.ts'
 import { watching } from '../../kube/controller.ts'
 import type { ControllerSpec, ReconcileResult } from '../../kube/controller.ts'
-import { keyOf } from '../../kube/object.ts'
+import { formatKey, keyOf } from '../../kube/object.ts'
 import type { NewObject, ObjectKey } from '../../kube/object.ts'
 import { controllerOf, controllerRef, isControlledBy } from '../../kube/owners.ts'
 import { filesystemOverhead } from '../filesystem-overhead.ts'
@@ -24,6 +24,7 @@ import { untilNamespaceGoes } from '../shared/namespace-going.ts'
 import { patchClaim } from '../shared/patch-claim.ts'
 import { activeCdi, configOf, honorsFirstConsumer } from '../shared/settings.ts'
 import { warning } from '../shared/told.ts'
+import { isWorkerOf, unownedWorkerOf } from '../shared/worker.ts'
 import { planImport, workerNameOf } from './plan.ts'
 import type { ImportObservation, ImportPlan } from './plan.ts'
 import { renderImporterPod } from './pod.ts'
@@ -95,6 +96,7 @@ class ImportReconciler {
   async reconcile(key: ObjectKey): Promise<ReconcileResult> {
     const { caches, ownWrites } = this.#dependencies
     const carrier = caches.pvcs.get(key)
+    await this.#clearOrphans(key, carrier)
     if (!carrier || ownWrites.isBehind(carrier)) return {}
     if (!wantsImport(carrier)) {
       this.#skip(carrier)
@@ -103,6 +105,22 @@ class ImportReconciler {
     const plan = planImport(this.#observe(carrier))
     if (typeof plan.pod === 'object') return this.#startWorker(key)
     return this.#act(carrier, plan)
+  }
+
+  /** Deletes workers without an owner whose claim has gone: what Kubernetes does for all others. */
+  async #clearOrphans(key: ObjectKey, carrier: PersistentVolumeClaim | undefined): Promise<void> {
+    const { client, caches, log } = this.#dependencies
+    const suspects = caches.pods.byIndex(indexes.claim, formatKey(key)).filter((pod) => {
+      const claimUid = unownedWorkerOf(pod)
+      return claimUid !== undefined && claimUid !== carrier?.metadata.uid && !isTerminating(pod)
+    })
+    if (suspects.length === 0) return
+    const live = await client.get(kinds.pvc, key)
+    for (const pod of suspects) {
+      if (unownedWorkerOf(pod) === live?.metadata.uid) continue
+      log.info({ pvc: key, pod: pod.metadata.name }, 'importer pod without a claim deleted')
+      await client.delete(kinds.pod, keyOf(pod), { uid: pod.metadata.uid })
+    }
   }
 
   /** Says once of a claim that it is none of ours. */
@@ -170,7 +188,7 @@ class ImportReconciler {
   /** The name is taken: by our own pod that the cache does not show yet, or by something that has to go first. */
   async #meetNamesake(carrier: PersistentVolumeClaim, podName: string): Promise<ReconcileResult> {
     const pod = await this.#dependencies.client.get(kinds.pod, besides(carrier, podName))
-    if (pod && isControlledBy(pod, carrier)) return {}
+    if (pod && isWorkerOf(pod, carrier)) return {}
     return { requeueAfterMs: 1_000 }
   }
 

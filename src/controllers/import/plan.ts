@@ -3,15 +3,16 @@
  * changes the claim is written first, its events follow, then the pod is made or deleted; whoever comes after a
  * controller that was killed in between sees the same state and takes the same step.
  */
-import { annotations, importerPodName, messages, reasons } from '../../api/names.ts'
+import { annotations, finalizers, importerPodName, messages, reasons } from '../../api/names.ts'
 import type { CDIConfig, PersistentVolumeClaim, Pod } from '../../api/kinds.ts'
 import { annotationOf, changesOf, isAnnotatedTrue, isEmpty, patched } from '../shared/annotated.ts'
 import type { MapPatch } from '../shared/annotated.ts'
 import { boundAnnotations, boundOf } from '../shared/bound-annotations.ts'
 import { claimPhase, isTerminating, wantsImmediateBinding } from '../shared/claim.ts'
-import { isControlledBy } from '../../kube/owners.ts'
+import { importOrderOf } from '../shared/import-source.ts'
 import { warning } from '../shared/told.ts'
 import type { Told } from '../shared/told.ts'
+import { isWorkerOf } from '../shared/worker.ts'
 import { trustedProxyCa, volumeNames } from './pod.ts'
 import { addableLabels, missingCarrierLabel, reportOfPod } from './pod-report.ts'
 import type { PodReport } from './pod-report.ts'
@@ -39,6 +40,8 @@ export interface ImportPlan {
   readonly because: string
   readonly annotations: MapPatch
   readonly labels: Readonly<Record<string, string>>
+  /** All finalizers that the claim shall have; undefined leaves them as they are. */
+  readonly finalizers: readonly string[] | undefined
   /** Sent once the claim has been written; without a change to write they are sent at once. */
   readonly events: readonly Told[]
   readonly pod: 'keep' | 'delete' | { readonly create: string; readonly withScratch: boolean }
@@ -51,6 +54,7 @@ export interface ImportPlan {
 const nothing: Omit<ImportPlan, 'because'> = {
   annotations: {},
   labels: {},
+  finalizers: undefined,
   events: [],
   pod: 'keep',
   makeScratch: false,
@@ -65,29 +69,32 @@ export function workerNameOf(carrier: PersistentVolumeClaim): string {
 
 export function planImport(seen: ImportObservation): ImportPlan {
   const { carrier, pod } = seen
+  const own = pod && isWorkerOf(pod, carrier) ? pod : undefined
   if (isTerminating(carrier)) {
+    const because = 'the claim is going away'
+    if (!own) return { ...nothing, because, finalizers: released(carrier) }
     // A running worker would hold the claim's protection finalizer, and the claim would never go.
-    return pod && isControlledBy(pod, carrier) && !isTerminating(pod)
-      ? { ...nothing, because: 'the claim is going away', pod: 'delete' }
-      : { ...nothing, because: 'the claim is going away' }
+    return { ...nothing, because, pod: isTerminating(own) ? 'keep' : 'delete' }
   }
-  if (pod && !isControlledBy(pod, carrier)) {
+  if (pod && !own) {
     return wrapUp(seen, { ...nothing, because: 'a pod of that name belongs to something else' })
   }
   if (annotationOf(carrier, annotations.podPhase) === 'Succeeded') return wrapUp(seen, planDone(seen))
-  if (isAnnotatedTrue(carrier, annotations.fatalError)) {
-    return pod && !isTerminating(pod)
-      ? wrapUp(seen, { ...nothing, because: 'the failure is final', pod: 'delete' })
-      : wrapUp(seen, { ...nothing, because: 'the failure is final' })
-  }
+  if (isAnnotatedTrue(carrier, annotations.fatalError)) return wrapUp(seen, planFailed(seen))
   return wrapUp(seen, pod ? planWithPod(seen, pod) : planWithoutPod(seen))
 }
 
 function planDone({ carrier, pod }: ImportObservation): ImportPlan {
-  if (!pod || isTerminating(pod) || isAnnotatedTrue(carrier, annotations.podRetainAfterCompletion)) {
-    return { ...nothing, because: 'the import is done' }
-  }
-  return { ...nothing, because: 'the import is done', pod: 'delete' }
+  const because = 'the import is done'
+  if (!pod) return { ...nothing, because, finalizers: released(carrier) }
+  const stays = isTerminating(pod) || isAnnotatedTrue(carrier, annotations.podRetainAfterCompletion)
+  return { ...nothing, because, pod: stays ? 'keep' : 'delete' }
+}
+
+function planFailed({ carrier, pod }: ImportObservation): ImportPlan {
+  const because = 'the failure is final'
+  if (!pod) return { ...nothing, because, finalizers: released(carrier) }
+  return { ...nothing, because, pod: isTerminating(pod) ? 'keep' : 'delete' }
 }
 
 function planWithoutPod(seen: ImportObservation): ImportPlan {
@@ -114,6 +121,7 @@ function planWithoutPod(seen: ImportObservation): ImportPlan {
     because: 'the claim needs a worker',
     annotations: changesOf(carrier.metadata.annotations, { [annotations.importPodName]: name }),
     labels: missingCarrierLabel(carrier),
+    finalizers: held(carrier),
     pod: { create: name, withScratch },
   }
 }
@@ -164,6 +172,22 @@ const reasonsOf: Readonly<Record<PodReport['verdict'], string>> = {
   needsDirectIo: 'the worker ran out of memory, direct I/O is next',
   fatal: 'the failure is final',
   died: 'the pod died, another one is next',
+}
+
+/** With the finalizer of a claim whose worker has no owner and is not to outlive it; undefined if nothing is to be changed. */
+function held(carrier: PersistentVolumeClaim): string[] | undefined {
+  const { finalizers: present = [] } = carrier.metadata
+  const outlives = isAnnotatedTrue(carrier, annotations.podRetainAfterCompletion)
+  if (!importOrderOf(carrier).isImageStream || outlives || present.includes(finalizers.importImageStream))
+    return undefined
+  return [...present, finalizers.importImageStream]
+}
+
+/** Without it, now that the worker has gone; undefined if nothing is to be changed. */
+function released(carrier: PersistentVolumeClaim): string[] | undefined {
+  const { finalizers: present = [] } = carrier.metadata
+  if (!present.includes(finalizers.importImageStream)) return undefined
+  return present.filter((finalizer) => finalizer !== finalizers.importImageStream)
 }
 
 /** When a dead pod ended, as well as its status tells; `now` if it does not. */

@@ -3,7 +3,7 @@
  * contract/import.md §15). Pure: pod and claim in, annotations, event and verdict out. The same pod state always gives
  * the same annotations, so it does not matter which states a controller misses.
  */
-import { annotations, labels, labelValues, messages, reasons, simplifyFailure } from '../../api/names.ts'
+import { annotations, labels, labelValues, maxNameLength, messages, reasons, simplifyFailure } from '../../api/names.ts'
 import type { ContainerStatus, PersistentVolumeClaim, Pod } from '../../api/kinds.ts'
 import { annotationOf, isAnnotatedTrue } from '../shared/annotated.ts'
 import { warning, normal } from '../shared/told.ts'
@@ -40,14 +40,13 @@ const imagePullReasons = new Set(['ImagePullBackOff', 'ErrImagePull', 'InvalidIm
 
 /** Reads a pod. Only a pod that was started without direct I/O is replaced after an OOM kill. */
 export function reportOfPod({ pod, carrier }: { pod: Pod; carrier: PersistentVolumeClaim }): PodReport {
-  const containers = pod.status?.containerStatuses ?? []
-  const first = containers[0]
+  const worker = workerStatusOf(pod)
   const wanted: Record<string, string> = {
     [annotations.podSchedulable]: isUnschedulable(pod) ? 'false' : 'true',
   }
-  if (first) wanted[annotations.podRestarts] = String(Math.max(first.restartCount, restartsOf(carrier)))
+  if (worker) wanted[annotations.podRestarts] = String(Math.max(worker.restartCount, restartsOf(carrier)))
 
-  const ended = terminationOf(first)
+  const ended = terminationOf(worker)
   const words = ended?.exitCode === 0 ? parseTermination(ended.message) : undefined
 
   if (words?.scratchSpaceRequired) {
@@ -62,7 +61,7 @@ export function reportOfPod({ pod, carrier }: { pod: Pod; carrier: PersistentVol
       events: [],
     }
   }
-  const killed = [first?.state?.terminated, first?.lastState?.terminated].find((end) => end?.reason === 'OOMKilled')
+  const killed = [worker?.state?.terminated, worker?.lastState?.terminated].find((end) => end?.reason === 'OOMKilled')
   if (killed && !hasDirectIo(pod) && ended?.exitCode !== 0) {
     return {
       verdict: 'needsDirectIo',
@@ -90,9 +89,9 @@ export function reportOfPod({ pod, carrier }: { pod: Pod; carrier: PersistentVol
     }
   }
 
-  const phase = phaseOf(pod)
+  const phase = phaseOf({ pod, worker, words })
   wanted[annotations.podPhase] = phase
-  const state = runningState({ pod, containers, first, ended, words, phase })
+  const state = runningState({ pod, worker, ended, words, phase })
   if (state) Object.assign(wanted, state)
 
   if (phase === 'Succeeded') {
@@ -126,15 +125,35 @@ export function reportOfRefusedPod({ podName, exceededQuota }: { podName: string
   }
 }
 
-/** Labels of the image that may be added to the claim: valid ones whose key it does not have. */
+/**
+ * Labels of the image that may be added to the claim: those whose key it does not have. They are made from what an image
+ * says of itself, and a single one that Kubernetes refuses would keep the claim from being written at all.
+ */
 export function addableLabels(
   current: Readonly<Record<string, string>> | undefined,
   found: Readonly<Record<string, string>>,
 ): Record<string, string> {
-  const valid = /^([A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?)?$/
   return Object.fromEntries(
-    Object.entries(found).filter(([key, value]) => current?.[key] === undefined && valid.test(value)),
+    Object.entries(found).filter(
+      ([key, value]) => current?.[key] === undefined && isLabelKey(key) && isLabelValue(value),
+    ),
   )
+}
+
+/** At most 63 letters, digits, `-`, `_`, `.` between letters or digits. */
+const labelName = /^[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?$/
+/** A DNS subdomain, but for its length. */
+const labelPrefix = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/
+
+function isLabelValue(value: string): boolean {
+  return value === '' || labelName.test(value)
+}
+
+function isLabelKey(key: string): boolean {
+  const slash = key.indexOf('/')
+  if (slash < 0) return labelName.test(key)
+  const prefix = key.slice(0, slash)
+  return prefix.length <= maxNameLength && labelPrefix.test(prefix) && labelName.test(key.slice(slash + 1))
 }
 
 /** The label that every carrier must bear, if it lacks it. */
@@ -179,17 +198,29 @@ function hasDirectIo(pod: Pod): boolean {
   )
 }
 
+/** The container that does the work, the first of the pod; a kubelet tells them in the order of their names. */
+function workerStatusOf({ spec, status }: Pod): ContainerStatus | undefined {
+  const name = spec?.containers[0]?.name
+  return status?.containerStatuses?.find((container) => container.name === name) ?? status?.containerStatuses?.[0]
+}
+
 /**
  * The phase to show. A kubelet tells `Succeeded` only after it has cleaned up, a second or two later; a container that
- * ended with 0 is never restarted under OnFailure, so its work is done as soon as all of them have.
+ * ended with 0 is never restarted under OnFailure, so the import is done as soon as the worker has ended so, whatever
+ * becomes of containers beside it. Of a pod that was killed meanwhile only last words are proof of that.
  */
-function phaseOf(pod: Pod): string {
+function phaseOf({
+  pod,
+  worker,
+  words,
+}: {
+  pod: Pod
+  worker: ContainerStatus | undefined
+  words: TerminationMessage | undefined
+}): string {
   const phase = pod.status?.phase ?? 'Pending'
-  if (phase !== 'Running' && phase !== 'Pending') return phase
-  const containers = pod.status?.containerStatuses ?? []
-  const expected = pod.spec?.containers.length ?? 1
-  const ended = containers.filter((container) => container.state?.terminated?.exitCode === 0)
-  return containers.length >= expected && ended.length === containers.length && ended.length > 0 ? 'Succeeded' : phase
+  const ended = worker?.state?.terminated?.exitCode === 0
+  return ended && (phase !== 'Failed' || words?.message) ? 'Succeeded' : phase
 }
 
 /** The last end of a container: the present one, or while the kubelet waits to restart it, the one before. */
@@ -200,25 +231,27 @@ function terminationOf(container: ContainerStatus | undefined): Terminated | und
 }
 
 function runningState({
-  pod,
-  containers,
-  first,
+  pod: { status },
+  worker,
   ended,
   words,
   phase,
 }: {
   pod: Pod
-  containers: readonly ContainerStatus[]
-  first: ContainerStatus | undefined
+  worker: ContainerStatus | undefined
   ended: Terminated | undefined
   words: TerminationMessage | undefined
   phase: string
 }): Record<string, string> | undefined {
+  const containers = status?.containerStatuses ?? []
   if (phase !== 'Failed' && containers.length > 0 && containers.every((container) => container.state?.running)) {
     return running('true', '', reasons.podIsRunning)
   }
-  const unpulled = containers.find((container) => imagePullReasons.has(container.state?.waiting?.reason ?? ''))
-  if (unpulled) return running('false', messages.imagePullFailed(unpulled.image), reasons.imagePullFailed)
+  const all = [...containers, ...(status?.initContainerStatuses ?? [])]
+  const unpulled = all.find((container) => imagePullReasons.has(container.state?.waiting?.reason ?? ''))
+  if (unpulled && ended?.exitCode !== 0) {
+    return running('false', messages.imagePullFailed(unpulled.image), reasons.imagePullFailed)
+  }
   if (ended) {
     const text = (words ? (words.message ?? '') : (ended.message ?? '')).trim()
     const failed = ended.exitCode !== 0
@@ -228,12 +261,31 @@ function runningState({
         : (ended.reason ?? (failed ? reasons.error : reasons.completed))
     return running('false', failed ? simplifyFailure(text) : text, reason)
   }
-  const waiting = first?.state?.waiting
+  const trouble = all
+    .filter((container) => container !== worker)
+    .map(troubleOf)
+    .find(Boolean)
+  if (trouble) return running('false', trouble.message, trouble.reason)
+  const waiting = worker?.state?.waiting
   if (waiting && waiting.reason !== 'CrashLoopBackOff') {
     return running('false', waiting.message ?? '', waiting.reason ?? '')
   }
-  if (phase === 'Failed') return running('false', pod.status?.message ?? '', pod.status?.reason ?? reasons.error)
+  if (phase === 'Failed') return running('false', status?.message ?? '', status?.reason ?? reasons.error)
   return undefined
+}
+
+/** Reasons of containers that wait for their turn. */
+const patientReasons = new Set(['ContainerCreating', 'PodInitializing', 'CrashLoopBackOff'])
+
+/** Why a container beside the worker does not run, without which the worker would wait in vain. */
+function troubleOf(container: ContainerStatus): { message: string; reason: string } | undefined {
+  const waiting = container.state?.waiting
+  if (waiting && !patientReasons.has(waiting.reason ?? '')) {
+    return { message: waiting.message ?? '', reason: waiting.reason ?? '' }
+  }
+  const end = terminationOf(container)
+  if (!end || end.exitCode === 0) return undefined
+  return { message: (end.message ?? '').trim(), reason: end.reason ?? reasons.error }
 }
 
 /** The JSON of a termination message; undefined if it is plain text or empty. */

@@ -12,7 +12,6 @@ import { watching } from '../../kube/controller.ts'
 import type { ControllerSpec, ReconcileResult, Watch } from '../../kube/controller.ts'
 import { formatKey, keyOf } from '../../kube/object.ts'
 import type { ObjectKey } from '../../kube/object.ts'
-import { controllerOf } from '../../kube/owners.ts'
 import { annotationOf, changesOf } from '../shared/annotated.ts'
 import { boundAnnotations } from '../shared/bound-annotations.ts'
 import { besides, eventsOf, indexes, targetKeyOf } from '../shared/caches.ts'
@@ -23,6 +22,7 @@ import { untilNamespaceGoes } from '../shared/namespace-going.ts'
 import { patchClaim } from '../shared/patch-claim.ts'
 import type { ProgressReader } from '../shared/progress.ts'
 import { warning } from '../shared/told.ts'
+import { claimKeysOfWorker } from '../shared/worker.ts'
 import { planPopulation } from './plan.ts'
 import type { PopulationObservation, PopulationPlan, PopulatorWords } from './plan.ts'
 
@@ -64,10 +64,7 @@ export function populatorController(dependencies: PopulatorDependencies): Contro
       watching(pvcs, (claim) => [targetKeyOf(claim)]),
       population.sources,
       progress,
-      watching(pods, (pod) => {
-        const owner = controllerOf(pod)
-        return owner?.kind === 'PersistentVolumeClaim' ? targetOfPrime(besides(pod, owner.name)) : []
-      }),
+      watching(pods, (pod) => claimKeysOfWorker(pod).flatMap(targetOfPrime)),
       watching(pvs, ({ spec }) => {
         const { namespace, name } = spec?.claimRef ?? {}
         return name ? targetOfPrime({ ...(namespace ? { namespace } : {}), name }) : []

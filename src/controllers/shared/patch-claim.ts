@@ -8,19 +8,28 @@ import { isEmpty } from './annotated.ts'
 import type { OwnWrites } from './own-writes.ts'
 
 /**
- * Changes annotations and labels of a claim as it was read; with nothing to change it is returned as it is. Throws a
- * conflict if somebody has changed it meanwhile, so that what was decided holds for what is written.
+ * Changes annotations, labels and (as a whole) finalizers of a claim as it was read; with nothing to change it is returned
+ * as it is. Throws a conflict if somebody has changed it meanwhile, so that what was decided holds for what is written.
  */
 export async function patchClaim(
   { client, ownWrites }: { client: Pick<KubeClient, 'patch'>; ownWrites: OwnWrites },
   claim: PersistentVolumeClaim,
-  { annotations = {}, labels = {} }: { annotations?: MapPatch; labels?: Readonly<Record<string, string>> },
+  {
+    annotations = {},
+    labels = {},
+    finalizers,
+  }: {
+    annotations?: MapPatch
+    labels?: Readonly<Record<string, string>>
+    finalizers?: readonly string[] | undefined
+  },
 ): Promise<PersistentVolumeClaim> {
-  if (isEmpty(annotations) && isEmpty(labels)) return claim
+  if (isEmpty(annotations) && isEmpty(labels) && !finalizers) return claim
   const metadata = {
     resourceVersion: claim.metadata.resourceVersion,
     ...(isEmpty(annotations) ? {} : { annotations }),
     ...(isEmpty(labels) ? {} : { labels }),
+    ...(finalizers ? { finalizers } : {}),
   }
   const written = await client.patch(kinds.pvc, keyOf(claim), { metadata }, { type: 'merge' })
   ownWrites.wrote(written)
