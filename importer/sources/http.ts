@@ -22,7 +22,8 @@ import { httpForward } from './http/forward.ts'
 import type { HeaderLine, ResponseHead } from './http/head.ts'
 import type { Opened } from './http/opened.ts'
 import { httpRanged } from './http/ranged.ts'
-import { announcedLength, parseRetryAfter, statusFault } from './http/status.ts'
+import { announcedLength, parseRetryAfter, refusal } from './http/status.ts'
+import type { Explain } from './http/status.ts'
 import { createTrust } from './http/trust.ts'
 import { changed, parseContentRange, rangeHeader, validatorOf } from './http/validator.ts'
 import type { ProxySettings } from './proxy.ts'
@@ -38,6 +39,10 @@ export interface HttpOptions {
   readonly authority?: Authority
   /** How a range is tied to the version that was opened; `If-Range` unless told. Object stores know only `If-Match`. */
   readonly guard?: Opened['guard']
+  /** Finds words for refused answers. Whoever has them understands ranges too: nothing is asked again without them. */
+  readonly explain?: Explain
+  /** False: a redirect is a refused answer. */
+  readonly followRedirects?: boolean
   /** Full header lines, `Name: value`. */
   readonly headers: readonly string[]
   /** The same, but their values are never logged or shown. */
@@ -88,6 +93,7 @@ class Opening {
   readonly #patience: PatienceOptions
   readonly #idleTimeoutMs: number
   readonly #guard: Opened['guard']
+  readonly #explain: Explain | undefined
   /** Of the requests made here: the answer to one may live on as a forward stream, past the signal of opening. */
   readonly #requests = new AbortController()
 
@@ -97,6 +103,7 @@ class Opening {
     this.#name = safeUrl(url)
     this.#idleTimeoutMs = options.idleTimeoutMs ?? 60_000
     this.#guard = options.guard ?? 'If-Range'
+    this.#explain = options.explain
     this.#patience = { clock, random, log, limits: options.patience ?? defaultPatience, pulse: new Pulse(clock) }
     const { credentials = fromUserInfo(url) } = options
     url.username = ''
@@ -116,6 +123,7 @@ class Opening {
       connectTimeoutMs: options.connectTimeoutMs ?? 30_000,
       userAgent: options.userAgent ?? 'cdi-golang-importer',
       keepIdle: 2 * parallel,
+      followRedirects: options.followRedirects,
       log,
     })
   }
@@ -140,8 +148,9 @@ class Opening {
       const { first, totalBytes } = parseContentRange(response.headers.get('content-range')) ?? {}
       if (first === 0 && totalBytes !== undefined) return this.#ranged(response, totalBytes, signal)
     }
+    const understood = this.#explain !== undefined && response.status !== 206 && response.status !== 416
+    if (understood || [401, 403, 404, 407, 410].includes(response.status)) throw await this.#refusal(response)
     response.discard()
-    if ([401, 403, 404, 407, 410].includes(response.status)) throw statusFault(response, 200)
     // An empty file (416), a length that is not told, or a server that stumbles over Range.
     return this.#openForward(told, signal)
   }
@@ -184,8 +193,11 @@ class Opening {
   async #openForward(told: ResponseHead | undefined, signal: AbortSignal): Promise<Source> {
     const response = await this.#get([], signal)
     if (response.status === 200) return this.#forward(response, told)
-    response.discard()
-    throw statusFault(response, 200)
+    throw await this.#refusal(response)
+  }
+
+  #refusal(response: ClientResponse): Promise<CdiError> {
+    return refusal(response, 200, { explain: this.#explain, signal: this.#requests.signal })
   }
 
   #forward(response: ClientResponse, told: ResponseHead | undefined): ForwardSource {
@@ -219,6 +231,7 @@ class Opening {
       validator: validatorOf(head),
       parallel,
       guard: this.#guard,
+      explain: this.#explain,
     }
   }
 }

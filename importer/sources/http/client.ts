@@ -1,7 +1,7 @@
 /**
- * Requests to one URL: its redirects, credentials, proxies and connections. The first answer fixes ("pins") where later
- * requests go, so that a redirect costs once per transfer and not once per range; when the pinned place stops answering
- * (signed URLs expire), the original is asked again.
+ * Requests to one host: redirects, credentials, proxies and connections. The first answer fixes ("pins") where later
+ * requests for a URL go, so that a redirect costs once per transfer and not once per range; when the pinned place stops
+ * answering (signed URLs expire), the original is asked again.
  */
 import type { SecureContext } from 'node:tls'
 import { CdiError } from '../../../src/errors.ts'
@@ -33,6 +33,7 @@ export interface AuthorityRequest {
 }
 
 export interface ClientOptions {
+  /** What is asked for unless a request says otherwise; credentials and headers are for its host. */
   readonly url: URL
   readonly authority?: Authority | undefined
   /** Sent, like `headers`, to the host of `url` only. */
@@ -46,11 +47,15 @@ export interface ClientOptions {
   readonly userAgent: string
   /** Connections kept for the next request. */
   readonly keepIdle: number
+  /** False: a redirect is an answer like any other. For requests that are signed or carry a secret in their body. */
+  readonly followRedirects?: boolean | undefined
   readonly log: Log
 }
 
 export interface ClientRequest {
   readonly method: 'GET' | 'HEAD' | 'POST'
+  /** Instead of the client's. */
+  readonly url?: URL
   /** Sent with its Content-Length; small, for it is written at once. */
   readonly body?: Buffer
   readonly headers?: readonly HeaderLine[]
@@ -72,7 +77,8 @@ const goneElsewhere = new Set([401, 403, 404, 410])
 
 export class HttpClient implements AsyncDisposable {
   readonly #options: ClientOptions
-  #pinned: URL | undefined
+  /** Where redirects have led to, by the URL that was asked for. */
+  readonly #pinned = new Map<string, URL>()
   readonly #connections = new Set<HttpConnection>()
   /** Free connections by where they lead to, the latest last. */
   readonly #free = new Map<string, HttpConnection[]>()
@@ -90,14 +96,15 @@ export class HttpClient implements AsyncDisposable {
    */
   async send(request: ClientRequest, signal: AbortSignal): Promise<ClientResponse> {
     if (this.#closed) throw new CdiError('CDI_ABORTED', 'the source was closed')
-    const start = this.#pinned ?? this.#options.url
+    const original = request.url ?? this.#options.url
+    const start = this.#pinned.get(original.href) ?? original
     let { response, url } = await this.#follow(start, request, signal)
-    if (goneElsewhere.has(response.status) && start !== this.#options.url) {
+    if (goneElsewhere.has(response.status) && start !== original) {
       this.#options.log.info({ url: safeUrl(start), status: response.status }, 'redirect expired, asking anew')
       response.discard()
-      ;({ response, url } = await this.#follow(this.#options.url, request, signal))
+      ;({ response, url } = await this.#follow(original, request, signal))
     }
-    if (response.status === 200 || response.status === 206) this.#pinned = url
+    if (response.status === 200 || response.status === 206) this.#pinned.set(original.href, url)
     return response
   }
 
@@ -119,9 +126,11 @@ export class HttpClient implements AsyncDisposable {
     for (let hops = 0; hops <= longestRedirectChain; hops += 1) {
       const response = await this.#sendWithAuthority(url, request, signal)
       const location = response.headers.get('location')
-      if (!redirects.has(response.status) || location === undefined) return { response, url }
+      const follows = this.#options.followRedirects !== false && redirects.has(response.status)
+      if (!follows || location === undefined) return { response, url }
       response.discard()
       url = this.#redirectTarget(url, location)
+      this.#checkBodyMayGoTo(url, request)
       this.#options.log.debug({ url: safeUrl(url), status: response.status }, 'following redirect')
     }
     throw new CdiError('CDI_SOURCE_REDIRECT', `HTTP request errored: stopped after ${longestRedirectChain} redirects`)
@@ -148,6 +157,15 @@ export class HttpClient implements AsyncDisposable {
       )
     }
     return target
+  }
+
+  /** Bodies hold credentials of another kind (tokens, signed forms). */
+  #checkBodyMayGoTo(target: URL, { body }: ClientRequest): void {
+    if (body === undefined || isSameHost(this.#options.url, target)) return
+    throw new CdiError(
+      'CDI_SOURCE_REDIRECT',
+      `HTTP request errored: the server redirects what was posted to another host (${target.host})`,
+    )
   }
 
   async #sendWithAuthority(url: URL, request: ClientRequest, signal: AbortSignal): Promise<ClientResponse> {

@@ -5,10 +5,10 @@ import { Patience, refuseToResume } from '../resumable.ts'
 import type { ForwardSource, Sink } from '../source.ts'
 import type { ClientResponse } from './client.ts'
 import type { HeaderLine } from './head.ts'
-import { factsOf } from './opened.ts'
+import { factsOf, guardLines } from './opened.ts'
 import type { Opened } from './opened.ts'
-import { statusFault } from './status.ts'
-import { changed, checkSameVersion, ifRange, parseContentRange } from './validator.ts'
+import { refusal } from './status.ts'
+import { changed, checkSameVersion, parseContentRange } from './validator.ts'
 
 export function httpForward(opened: Opened, first: ClientResponse, sizeBytes: number | undefined): ForwardSource {
   const transfer = new ForwardTransfer(opened, first, sizeBytes)
@@ -94,24 +94,25 @@ class ForwardTransfer {
 
   /** Asks for the rest; what comes back reads it. */
   async #reopen(signal: AbortSignal): Promise<(sink: Sink) => Promise<void>> {
-    const { client, validator, guard } = this.#opened
+    const { client, validator, explain } = this.#opened
     const headers: HeaderLine[] =
       this.#done === 0 || validator === undefined
         ? []
-        : [
-            ['Range', `bytes=${this.#done}-`],
-            [guard, ifRange(validator)],
-          ]
+        : [['Range', `bytes=${this.#done}-`], ...guardLines(this.#opened)]
     const response = await client.send({ method: 'GET', headers }, signal)
+    let reader: ((sink: Sink) => Promise<void>) | undefined
     try {
-      return this.#readerOf(response)
+      reader = this.#readerOf(response)
     } catch (error) {
       response.discard()
       throw error
     }
+    if (reader === undefined) throw await refusal(response, this.#done === 0 ? 200 : 206, { explain, signal })
+    return reader
   }
 
-  #readerOf(response: ClientResponse): (sink: Sink) => Promise<void> {
+  /** What reads the body from where we are; undefined if the answer is a refusal. */
+  #readerOf(response: ClientResponse): ((sink: Sink) => Promise<void>) | undefined {
     const { validator } = this.#opened
     const offset = this.#done
     switch (response.status) {
@@ -139,12 +140,13 @@ class ForwardTransfer {
           response.discard()
           return () => Promise.resolve()
         }
-        throw totalBytes === undefined ? statusFault(response, 206) : changed(`it has ${totalBytes} bytes now`)
+        if (totalBytes === undefined) return undefined
+        throw changed(`it has ${totalBytes} bytes now`)
       }
       case 412:
         throw changed('the server says that it is not the same any more')
       default:
-        throw statusFault(response, offset === 0 ? 200 : 206)
+        return undefined
     }
   }
 

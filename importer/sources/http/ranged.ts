@@ -7,23 +7,23 @@ import { resumable } from '../resumable.ts'
 import type { OpenRange } from '../resumable.ts'
 import type { ByteRange, RangedSource } from '../source.ts'
 import type { ClientResponse } from './client.ts'
-import type { HeaderLine, ResponseHead } from './head.ts'
-import { factsOf } from './opened.ts'
+import type { ResponseHead } from './head.ts'
+import { factsOf, guardLines } from './opened.ts'
 import type { Opened } from './opened.ts'
-import { announcedLength, statusFault } from './status.ts'
-import { changed, checkContentRange, checkSameVersion, ifRange, parseContentRange, rangeHeader } from './validator.ts'
+import { announcedLength, refusal } from './status.ts'
+import { changed, checkContentRange, checkSameVersion, parseContentRange, rangeHeader } from './validator.ts'
 import type { Validator } from './validator.ts'
 
 export function httpRanged(opened: Opened, sizeBytes: number, beginning: Buffer): RangedSource {
-  const { client, patience, validator, parallel } = opened
+  const { client, patience, validator, parallel, immutable = false } = opened
   const open = rangeOpener(opened, sizeBytes)
-  const read = resumable({ ...patience, open, guarded: validator !== undefined })
+  const read = resumable({ ...patience, open, guarded: immutable || validator !== undefined })
   return {
     kind: 'ranged',
     name: opened.name,
     ...factsOf(opened),
     sizeBytes,
-    pinned: validator?.strong === true,
+    pinned: immutable || validator?.strong === true,
     parallel,
     async stream({ offset, length }, sink, signal) {
       const end = offset + length
@@ -42,16 +42,19 @@ export function httpRanged(opened: Opened, sizeBytes: number, beginning: Buffer)
 }
 
 /** One GET for a range, checked to be that range of the right version. */
-function rangeOpener({ client, validator, guard }: Opened, sizeBytes: number): OpenRange {
+function rangeOpener(opened: Opened, sizeBytes: number): OpenRange {
+  const { client, validator, explain } = opened
   return async (range, sink, signal) => {
-    const response = await client.send({ method: 'GET', headers: rangeHeaders(range, validator, guard) }, signal)
-    let expected: number
+    const headers = [['Range', rangeHeader(range)] as const, ...guardLines(opened)]
+    const response = await client.send({ method: 'GET', headers }, signal)
+    let expected: number | undefined
     try {
       expected = checkRangeAnswer(response, range, sizeBytes, validator)
     } catch (error) {
       response.discard()
       throw error
     }
+    if (expected === undefined) throw await refusal(response, 206, { explain, signal })
     let left = expected
     await response.body((chunk) => {
       if (chunk.length > left) throw changed('an answer is longer than its Content-Range')
@@ -64,17 +67,13 @@ function rangeOpener({ client, validator, guard }: Opened, sizeBytes: number): O
   }
 }
 
-function rangeHeaders(range: ByteRange, validator: Validator | undefined, guard: Opened['guard']): HeaderLine[] {
-  return [['Range', rangeHeader(range)], ...(validator === undefined ? [] : [[guard, ifRange(validator)] as const])]
-}
-
-/** How many bytes the body must have. */
+/** How many bytes the body must have; undefined if the answer is a refusal. */
 function checkRangeAnswer(
   response: ClientResponse,
   range: ByteRange,
   sizeBytes: number,
   validator: Validator | undefined,
-): number {
+): number | undefined {
   switch (response.status) {
     case 206:
       checkSameVersion(validator, response)
@@ -85,14 +84,14 @@ function checkRangeAnswer(
       if (range.offset === 0 && range.length === sizeBytes && announcedLength(response, undefined) === sizeBytes) {
         return sizeBytes
       }
-      throw statusFault(response, 206)
+      return undefined
     case 412:
       throw changed('the server says that it is not the same any more')
     case 416:
       checkStillAsLong(response, sizeBytes)
-      throw statusFault(response, 206)
+      return undefined
     default:
-      throw statusFault(response, 206)
+      return undefined
   }
 }
 
