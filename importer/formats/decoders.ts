@@ -5,15 +5,16 @@ import type { Sink } from '../sources/source.ts'
 import type { Decoder, Decoding, Encoding } from './decoder.ts'
 import { detectEncoding } from './detect.ts'
 import { gzipDecoder } from './gzip.ts'
-import { xzNativeDecoder } from './xz-native.ts'
 import { xzDecoder } from './xz.ts'
 import { zstdDecoder } from './zstd.ts'
 
 /** The decoder that data of each encoding is decoded with. A new encoding is one line here and one in detect.ts. */
 export const decoders: Readonly<Record<Encoding, Decoder>> = { gzip: gzipDecoder, xz: xzDecoder, zstd: zstdDecoder }
 
-/** In the process and without a child, for a few KiB. */
-const headDecoders: Readonly<Record<Encoding, Decoder>> = { ...decoders, xz: xzNativeDecoder }
+/** In the process and without a child, for a few KiB; its library is loaded only when there is xz data. */
+async function headDecoder(encoding: Encoding): Promise<Decoder> {
+  return encoding === 'xz' ? (await import('./xz-native.ts')).xzNativeDecoder : decoders[encoding]
+}
 
 /**
  * Starts decoding through `encodings` (outermost first; none passes the bytes on as they are) towards `sink`. Throws
@@ -103,7 +104,8 @@ class Enough extends Error {}
 async function decodeHead(encoding: Encoding, packed: Buffer, signal: AbortSignal): Promise<Buffer> {
   const pieces: Buffer[] = []
   let length = 0
-  await using decoding = headDecoders[encoding].start((chunk) => {
+  const decoder = await headDecoder(encoding)
+  await using decoding = decoder.start((chunk) => {
     pieces.push(Buffer.from(chunk))
     length += chunk.length
     if (length >= layerBytes) throw new Enough()

@@ -4,7 +4,6 @@
  */
 import type { Sink } from '../sources/source.ts'
 import type { Decoder, Decoding } from './decoder.ts'
-import { xzNativeDecoder } from './xz-native.ts'
 
 /** Chooses by what is installed, when the first byte comes. */
 export const xzDecoder: Decoder = {
@@ -40,7 +39,8 @@ class ChosenXz implements Decoding {
     this.#signal.throwIfAborted()
     // Loaded only when there is xz data: what runs programs takes 80 ms and 16 MB.
     const { findXzProgram, xzChildDecoder } = await import('./xz-child.ts')
-    const decoder = (await findXzProgram(this.#signal)) ? xzChildDecoder() : xzNativeDecoder
+    const hasProgram = await findXzProgram(this.#signal)
+    const decoder = hasProgram ? xzChildDecoder() : (await import('./xz-native.ts')).xzNativeDecoder
     this.#chosen = decoder.start(this.#sink, this.#signal)
     return this.#chosen
   }

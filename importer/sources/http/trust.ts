@@ -1,7 +1,6 @@
 /** Whom to trust: the system's roots, Node's own ones, and the CAs that were given (contract: import §8, §18). */
 import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { createSecureContext, rootCertificates } from 'node:tls'
 import type { SecureContext } from 'node:tls'
 import type { Log } from '../../../src/log.ts'
 
@@ -34,6 +33,8 @@ function readSystemBundle(): string {
 
 /** Makes the context for all TLS connections of a source. Given CAs that cannot be read are logged and left out. */
 export function createTrust({ ca, log }: { ca: readonly string[]; log: Log }): SecureContext {
+  // Loaded only for https: it takes 12 ms.
+  const { createSecureContext, rootCertificates } = process.getBuiltinModule('node:tls')
   const given = ca.flatMap(certificatesIn).filter((pem) => {
     try {
       void new X509Certificate(pem)
