@@ -5,7 +5,8 @@
 import { printable } from './header-reader.ts'
 import type { HeaderReader } from './header-reader.ts'
 import { leastUnitBytes } from './facts.ts'
-import type { ImageFacts, ImageTables } from './facts.ts'
+import type { ImageFacts, ImageTables, OnePass } from './facts.ts'
+import { entryBytes } from './qcow2-table.ts'
 
 const baseHeaderBytes = 104
 const versionTwoHeaderBytes = 72
@@ -24,6 +25,13 @@ const maxL1Bytes = 32 * 1024 * 1024
 const maxReferenceTableBytes = 8 * 1024 * 1024
 const maxSnapshots = 65_536
 const maxBackingNameBytes = 1023
+
+/**
+ * What one pass takes: all data before the first-level table would have to be held, and the list of second-level tables
+ * is kept.
+ */
+const farthestL1OffsetBytes = 32 * 1024 * 1024
+const largestL1Bytes = 4 * 1024 * 1024
 
 interface Header {
   readonly version: number
@@ -76,6 +84,28 @@ export async function inspectQcow2(reader: HeaderReader): Promise<ImageFacts> {
         : []),
     ],
     tables: tables(header, extensions, virtualSizeBytes),
+    onePass: onePass(header, virtualSizeBytes),
+  }
+}
+
+function onePass(header: Header, virtualSizeBytes: number): OnePass | string {
+  const clusterBytes = 2 ** header.clusterBits
+  const extendedL2 = (header.features & incompatible.extendedL2) !== 0n
+  const l1Offset = Number(header.l1Offset)
+  const l1Entries = Math.ceil(virtualSizeBytes / (clusterBytes * (clusterBytes / entryBytes(extendedL2))))
+  if (header.snapshots > 0) return 'it has internal snapshots'
+  if (l1Offset > farthestL1OffsetBytes) return `its first table stands behind the data, at byte ${l1Offset}`
+  if (l1Entries * 8 > largestL1Bytes) return `its first table has ${l1Entries} entries`
+  return {
+    kind: 'qcow2',
+    version: header.version,
+    l1Offset,
+    l1Entries,
+    clusterBits: header.clusterBits,
+    extendedL2,
+    coding: header.compression === 1 ? 'zstd' : 'deflate',
+    referenceTableOffset: Number(header.referenceTableOffset),
+    referenceTableBytes: header.referenceTableClusters * clusterBytes,
   }
 }
 
@@ -178,7 +208,7 @@ function checkTables(
 ): void {
   const l1Bytes = header.l1Entries * 8
   if (l1Bytes > maxL1Bytes) throw reader.invalid(`L1 size too big (${header.l1Entries} entries)`)
-  const entriesPerL2 = clusterBytes / (extendedL2 ? 16 : 8)
+  const entriesPerL2 = clusterBytes / entryBytes(extendedL2)
   const neededEntries = Math.ceil(virtualSizeBytes / (clusterBytes * entriesPerL2))
   if (neededEntries * 8 > maxL1Bytes) throw reader.invalid(`L1 size too big (${neededEntries} entries are needed)`)
   if (header.l1Entries < neededEntries) {
