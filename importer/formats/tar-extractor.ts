@@ -21,6 +21,7 @@ import { CdiError } from '../../src/errors.ts'
 import type { Log } from '../../src/log.ts'
 import type { TarContent, TarEntry, TarHandler } from './tar.ts'
 import { invalidArchive } from './tar-header.ts'
+import { shownName as shown } from './tar-name.ts'
 
 export interface ExtractLimits {
   /** Entries of all kinds; an archive is refused beyond. */
@@ -259,13 +260,6 @@ function unsafe(name: string, what: string): CdiError {
 
 function bytesOf(name: string): Buffer {
   return Buffer.from(name, 'latin1')
-}
-
-/** A name for people: UTF-8 where it is, no control characters, not endless. */
-function shown(name: string): string {
-  return bytesOf(name.slice(0, 200))
-    .toString('utf8')
-    .replaceAll(/\p{Cc}/gu, '?')
 }
 
 async function writeWhole(file: FileHandle, data: Buffer, offset: number): Promise<void> {

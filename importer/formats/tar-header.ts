@@ -72,6 +72,9 @@ function readNumber(block: Buffer, offset: number, length: number): number {
   return Number.parseInt(digits, 8)
 }
 
+/** The most that a map in repeated keys (GNU sparse 0.0) fills a header of 8 MiB with; each takes memory of its own. */
+const maxPaxRecords = 400_000
+
 /**
  * The records of a pax extended header, in order and with repetitions (GNU sparse 0.0 repeats keys). Throws
  * CDI_ARCHIVE_INVALID.
@@ -91,6 +94,7 @@ export function parsePaxRecords(bytes: Buffer): [key: string, value: string][] {
     const record = bytes.toString('latin1', space + 1, end - 1)
     const equals = record.indexOf('=')
     if (equals === -1) throw invalidArchive('the extended header of an entry is damaged')
+    if (records.length === maxPaxRecords) throw invalidArchive('the extended header of an entry is absurdly long')
     records.push([record.slice(0, equals), record.slice(equals + 1)])
     at = end
   }

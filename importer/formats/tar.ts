@@ -43,6 +43,8 @@ export interface TarHandler {
 
 /** Long names and pax headers are collected in memory; sparse maps in records are the largest that are seen. */
 const maxExtendedHeaderBytes = 8 * 1024 * 1024
+/** Records for all entries to come, which are kept: a commit's name is what they usually hold. */
+const maxGlobalRecordBytes = 1024 * 1024
 
 const typeOfFlag: Readonly<Record<string, TarEntryType>> = {
   '0': 'file',
@@ -86,7 +88,7 @@ export class TarReader {
   #longName: string | undefined
   #longLinkName: string | undefined
   #pax: [string, string][] | undefined
-  #globalPax: [string, string][] = []
+  readonly #globalPax = new Map<string, string>()
 
   // The content that is being read.
   #content: TarContent | undefined
@@ -124,11 +126,20 @@ export class TarReader {
     }
   }
 
-  /** The archive is complete. Throws CDI_ARCHIVE_INVALID if it ends in the middle or without the mark of its end. */
-  end(): void {
+  /**
+   * The archive is complete. Throws CDI_ARCHIVE_INVALID if it ends in the middle, or without the mark of its end unless
+   * that may be missing (then whoever asks for that knows by other means that nothing was cut off).
+   */
+  end({ mark = 'required' }: { mark?: 'required' | 'optional' } = {}): void {
     if (this.#step.step === 'end' || this.#zeroBlocks > 0) return
+    if (mark === 'optional' && this.#isBetweenEntries) return
     if (this.#isFirst) throw invalidArchive('the archive is empty or shorter than one header')
     throw invalidArchive('the archive ends in the middle (unexpected EOF)')
+  }
+
+  get #isBetweenEntries(): boolean {
+    const isAnnounced = this.#pax !== undefined || this.#longName !== undefined || this.#longLinkName !== undefined
+    return this.#step.step === 'header' && this.#have === 0 && !this.#isFirst && !isAnnounced
   }
 
   async #takeCollected(): Promise<void> {
@@ -224,8 +235,15 @@ export class TarReader {
     const bytes = padded.subarray(0, this.#extendedBytes)
     if (typeFlag === 'L') this.#longName = untilZero(bytes)
     else if (typeFlag === 'K') this.#longLinkName = untilZero(bytes)
-    else if (typeFlag === 'g') this.#globalPax = [...this.#globalPax, ...parsePaxRecords(bytes)].slice(-1000)
+    else if (typeFlag === 'g') this.#takeGlobal(parsePaxRecords(bytes))
     else this.#pax = parsePaxRecords(bytes)
+  }
+
+  #takeGlobal(records: readonly [string, string][]): void {
+    for (const [key, value] of records) this.#globalPax.set(key, value)
+    let bytes = 0
+    for (const [key, value] of this.#globalPax) bytes += key.length + value.length
+    if (bytes > maxGlobalRecordBytes) throw invalidArchive('the global headers of the archive are absurdly large')
   }
 
   /** The pax records that are in force for the next entry; later ones win. */

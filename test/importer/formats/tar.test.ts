@@ -103,6 +103,43 @@ describe('tar reader', () => {
     )
   })
 
+  it('may do without the mark of the end if told so, but not without anything else', async () => {
+    const archive = await makeTar([{ header: { name: 'a' }, content: data }, { header: { name: 'x'.repeat(300) } }])
+    const endMarkAt = archive.length - 1024
+    const read = async (length: number): Promise<void> => {
+      const reader = new TarReader({ entry: () => Promise.resolve(undefined) })
+      await reader.write(archive.subarray(0, length))
+      reader.end({ mark: 'optional' })
+    }
+    await read(endMarkAt)
+    await read(1536)
+    for (const length of [0, 100, 600, 1500, 1700, 2048, 2560, endMarkAt - 512, endMarkAt + 1]) {
+      await assert.rejects(read(length), { code: 'CDI_ARCHIVE_INVALID' }, `cut at ${length}`)
+    }
+  })
+
+  it('bounds what headers make it keep', async () => {
+    const record = (key: string, value: string): string => {
+      const rest = ` ${key}=${value}\n`
+      const digits = String(rest.length + String(rest.length).length).length
+      return `${rest.length + digits}${rest}`
+    }
+    const withRecords = (type: string, records: string): Buffer => {
+      const bytes = Buffer.from(records)
+      return Buffer.concat([
+        header({ name: 'x', size: bytes.length, type }),
+        bytes,
+        Buffer.alloc((512 - (bytes.length % 512)) % 512),
+      ])
+    }
+    const globals = Array.from({ length: 3 }, (_, at) => withRecords('g', record(`key${at}`, 'v'.repeat(400_000))))
+    const tiny = withRecords('x', '4 =\n'.repeat(2_000_000))
+    for (const archive of [Buffer.concat([...globals, endMark]), tiny]) {
+      await assert.rejects(readTar(archive, 65_536), { code: 'CDI_ARCHIVE_INVALID', message: /absurdly l/ })
+    }
+    await readTar(Buffer.concat([...globals.slice(0, 2), endMark]), 65_536)
+  })
+
   it('says that something else is no tar archive', async () => {
     for (const bytes of [Buffer.alloc(2000, 'some text '), Buffer.from('short'), Buffer.alloc(0)]) {
       await assert.rejects(readTar(bytes, 512), { code: 'CDI_ARCHIVE_INVALID' })
