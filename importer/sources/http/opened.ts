@@ -18,7 +18,9 @@ export interface Opened {
   /** Header that ties a range to the version: with `If-Match` another one is a 412, with `If-Range` a 200. */
   readonly guard: 'If-Range' | 'If-Match'
   /** Finds words for refused answers; those of the status line if absent. */
-  readonly explain: Explain | undefined
+  readonly explain?: Explain | undefined
+  /** The address names its content (digests): all pieces belong to one version, whatever validators there are. */
+  readonly immutable?: boolean
 }
 
 /** The header that ties a range to the version that was opened; none if nothing names it. */
