@@ -46,6 +46,11 @@ class Observer<T extends KubeObject> {
     })
   }
 
+  /** Every name that was seen. */
+  names(): string[] {
+    return [...new Set([...this.sightings.values()].map(({ last }) => last.metadata.name))]
+  }
+
   named(name: string): Sighting<T>[] {
     return [...this.sightings.values()].filter(({ last }) => last.metadata.name === name)
   }

@@ -2,6 +2,7 @@
  * One test's stage: a namespace of its own, in which the strictest pod security standard is enforced, with everything in
  * it written down. The namespace is deleted at the end; a failed test tells what was seen.
  */
+import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { it } from 'node:test'
 import { kinds } from '../../../src/api/kinds.ts'
@@ -114,6 +115,13 @@ export class Scene implements AsyncDisposable {
     })
   }
 
+  /** Names of the scratch claims that were seen, also of those that lived for a moment only. */
+  scratchClaims(): string[] {
+    return [...this.seen.pvcs.sightings.values()]
+      .map(({ last }) => last.metadata.name)
+      .filter((name) => name.endsWith('-scratch'))
+  }
+
   /** Waits for a condition in the words of `Moment`: `Running=False Error: …` that matches. */
   async shows(name: string, pattern: RegExp): Promise<void> {
     await this.until(`${name} to show ${pattern}`, () =>
@@ -177,16 +185,38 @@ export class Scene implements AsyncDisposable {
   }
 }
 
+/** Nothing but images that are laid out at random and arrive once needs a scratch volume (docs/design/0006). */
+function assertNoScratch(scene: Scene): void {
+  assert.deepEqual(scene.scratchClaims(), [], 'a scratch claim was made')
+  for (const name of scene.seen.dataVolumes.names()) {
+    const asked = scene.seen
+      .course(name)
+      .flatMap(({ conditions }) => conditions.filter((text) => /scratch/i.test(text)))
+    assert.deepEqual(asked, [], `${name} asked for scratch`)
+  }
+}
+
 function isTrue(found: DataVolume | undefined, type: string): boolean {
   return found?.status?.conditions?.some((condition) => condition.type === type && condition.status === 'True') ?? false
 }
 
+export interface ScenarioOptions {
+  /** The body sees to it that scratch was used, or does not care; all other tests fail if it was, be it for a moment. */
+  readonly mayUseScratch?: boolean
+}
+
 /** A test on a stage of its own. */
-export function scenario(title: string, cluster: () => TestCluster, body: (scene: Scene) => Promise<void>): void {
+export function scenario(
+  title: string,
+  cluster: () => TestCluster,
+  body: (scene: Scene) => Promise<void>,
+  { mayUseScratch = false }: ScenarioOptions = {},
+): void {
   it(title, { timeout: 4 * patienceMs }, async () => {
     await using scene = await Scene.open(cluster())
     try {
       await body(scene)
+      if (!mayUseScratch) assertNoScratch(scene)
     } catch (error) {
       throw new Error(
         `${error instanceof Error ? error.message : String(error)}\nSeen in ${scene.namespace}:\n${await scene.report()}`,

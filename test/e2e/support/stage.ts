@@ -18,6 +18,8 @@ export interface Stage {
   readonly web: WebServer
   /** Another web server over the same images, gone at the end of the file. */
   readonly serve: (options: Omit<NginxOptions, 'root'>) => Promise<WebServer>
+  /** Disposes of a thing at the end of the file. */
+  readonly keep: <T extends AsyncDisposable>(thing: T) => T
 }
 
 /** Sets the stage before the first test of the file, clears it after the last one. */
@@ -33,7 +35,8 @@ export function useStage(prepare: (stage: Stage) => Promise<object> = async () =
     const images = await makeImages({ directory })
     const serve = async (options: Omit<NginxOptions, 'root'>): Promise<WebServer> =>
       things.use(await startWeb(cluster, { ...options, root: directory }))
-    const common = { cluster, images, directory, serve, web: await serve({}) }
+    const keep = <T extends AsyncDisposable>(thing: T): T => things.use(thing)
+    const common = { cluster, images, directory, serve, keep, web: await serve({}) }
     // One hook for everything: hooks of a file start side by side, they do not wait for each other.
     stage = { ...common, ...(await prepare(common)) }
   })
