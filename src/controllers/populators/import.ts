@@ -8,6 +8,7 @@ import { workerNameOf } from '../import/plan.ts'
 import { progressOwnerUid } from '../import/pod.ts'
 import { besides, indexes } from '../shared/caches.ts'
 import type { Caches } from '../shared/caches.ts'
+import { annotationOf } from '../shared/annotated.ts'
 import { annotationsOfSource } from '../shared/import-source.ts'
 import { configOf } from '../shared/settings.ts'
 import { normal, warning } from '../shared/told.ts'
@@ -37,8 +38,11 @@ export function importSourceAnnotations({
   const { targetClaim, contentType, preallocation } = source.spec
   if (targetClaim && targetClaim !== target.metadata.name) return undefined
   const written = annotationsOfSource(source.spec.source)
+  // Only http sources have a field for it; for the others, and for http too, it may stand on the DataVolume and so on T.
+  const checksum = annotationOf(target, annotations.importChecksum)
   return (
     written && {
+      ...(checksum === undefined ? {} : { [annotations.importChecksum]: checksum }),
       ...written,
       [annotations.contentType]: contentType === 'archive' ? 'archive' : 'kubevirt',
       [annotations.preallocationRequested]: String(preallocation ?? config?.status?.preallocation ?? false),

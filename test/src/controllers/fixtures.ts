@@ -1,6 +1,7 @@
 /** Builders of objects as the API server hands them out; each takes what a test cares about and fills in the rest. */
 import type {
   CDIConfig,
+  ContainerStatus,
   CSIDriver,
   DataVolume,
   Event,
@@ -59,6 +60,7 @@ export interface ClaimFacts {
   labels?: Record<string, string>
   spec?: PersistentVolumeClaim['spec']
   owner?: { apiVersion: string; kind: string; metadata: { name: string; uid: string } } | undefined
+  finalizers?: string[]
   terminating?: boolean
 }
 
@@ -70,6 +72,7 @@ export function claim({
   labels,
   spec,
   owner,
+  finalizers,
   terminating,
 }: ClaimFacts = {}): PersistentVolumeClaim {
   const kept = Object.entries(annotated ?? {}).filter((entry): entry is [string, string] => entry[1] !== undefined)
@@ -84,6 +87,7 @@ export function claim({
       annotations: Object.fromEntries(kept),
       labels: labels ?? { app: 'containerized-data-importer' },
       ...(owner ? { ownerReferences: [controllerRef(owner)] } : {}),
+      ...(finalizers ? { finalizers } : {}),
       ...(terminating ? { deletionTimestamp: '2026-01-01T00:00:00Z' } : {}),
     },
     spec: {
@@ -151,11 +155,17 @@ export const httpOrder = {
   [annotations.contentType]: 'kubevirt',
 } as const
 
-type ContainerState = NonNullable<NonNullable<NonNullable<Pod['status']>['containerStatuses']>[number]['state']>
+type ContainerState = NonNullable<ContainerStatus['state']>
 
 export interface PodFacts {
   phase?: string
   state?: ContainerState
+  /** Of the container with the user's image, of a pod with pull method node. */
+  server?: { state: ContainerState; lastState?: ContainerState }
+  /** Of its init container. */
+  init?: { state: ContainerState; lastState?: ContainerState }
+  /** No owner, but the annotation that names its claim. */
+  unowned?: boolean
   lastState?: ContainerState
   restarts?: number
   unschedulable?: boolean
@@ -168,7 +178,7 @@ export interface PodFacts {
 
 /** The importer pod of a claim. */
 export function importerPod(owner: PersistentVolumeClaim, facts: PodFacts = {}): Pod {
-  const { phase = 'Pending', state, lastState, restarts = 0, unschedulable, directIo, scratch, terminating } = facts
+  const { phase = 'Pending', state, server, init, unschedulable, directIo, scratch, terminating } = facts
   return {
     apiVersion: 'v1',
     kind: 'Pod',
@@ -177,11 +187,16 @@ export function importerPod(owner: PersistentVolumeClaim, facts: PodFacts = {}):
       namespace,
       uid: 'uid-pod',
       resourceVersion: '1',
-      ownerReferences: [controllerRef(owner)],
+      ...(facts.unowned
+        ? { annotations: { [annotations.importWorkerOf]: owner.metadata.uid } }
+        : { ownerReferences: [controllerRef(owner)] }),
       ...(terminating ? { deletionTimestamp: '2026-01-01T00:00:00Z' } : {}),
     },
     spec: {
-      containers: [{ name: 'importer', ...(directIo ? { env: [{ name: 'CACHE_MODE', value: 'TRYNONE' }] } : {}) }],
+      containers: [
+        { name: 'importer', ...(directIo ? { env: [{ name: 'CACHE_MODE', value: 'TRYNONE' }] } : {}) },
+        ...(server ? [{ name: 'server', image: userImage }] : []),
+      ],
       volumes: [
         { name: 'cdi-data-vol', persistentVolumeClaim: { claimName: owner.metadata.name } },
         ...(scratch
@@ -194,23 +209,32 @@ export function importerPod(owner: PersistentVolumeClaim, facts: PodFacts = {}):
       ...(facts.message ? { message: facts.message } : {}),
       ...(facts.reason ? { reason: facts.reason } : {}),
       ...(unschedulable ? { conditions: [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable' }] } : {}),
+      ...(init ? { initContainerStatuses: [containerStatus('init', { ...init, image: 'importer:1' })] } : {}),
       ...(state
         ? {
             containerStatuses: [
-              {
-                name: 'importer',
-                image: 'importer:1',
-                imageID: '',
-                ready: false,
-                restartCount: restarts,
-                state,
-                lastState: lastState ?? {},
-              },
+              containerStatus('importer', { ...facts, state, image: 'importer:1' }),
+              ...(server ? [containerStatus('server', { ...server, image: userImage })] : []),
             ],
           }
         : {}),
     },
   }
+}
+
+/** The image that a user wants imported by pull method node. */
+export const userImage = 'registry.example:5000/disks/fedora:41'
+
+function containerStatus(
+  name: string,
+  {
+    image,
+    state,
+    lastState = {},
+    restarts = 0,
+  }: { image: string; state: ContainerState; lastState?: ContainerState; restarts?: number },
+): ContainerStatus {
+  return { name, image, imageID: '', ready: false, restartCount: restarts, state, lastState }
 }
 
 export function exited(
@@ -257,12 +281,12 @@ export function storageProfile(name = 'csi', status?: StorageProfile['status']):
   }
 }
 
-export function cdiConfig(status: CDIConfig['status'] = {}): CDIConfig {
+export function cdiConfig(status: CDIConfig['status'] = {}, spec: CDIConfig['spec'] = {}): CDIConfig {
   return {
     apiVersion: 'cdi.kubevirt.io/v1beta1',
     kind: 'CDIConfig',
     metadata: { name: 'config', uid: 'uid-config', resourceVersion: '1' },
-    spec: { featureGates: ['HonorWaitForFirstConsumer'] },
+    spec: { featureGates: ['HonorWaitForFirstConsumer'], ...spec },
     status: { filesystemOverhead: { global: '0.06' }, ...status },
   }
 }

@@ -12,13 +12,21 @@ import { controllerOf } from '../../../src/kube/owners.ts'
 
 type ContainerStatus = NonNullable<NonNullable<Pod['status']>['containerStatuses']>[number]
 
-/** A state of a worker's pod: its phase and that of its only container. */
+/** A state of a worker's pod: its phase and that of its first container. */
 export interface WorkerState {
   readonly phase: string
-  readonly state: ContainerStatus['state']
+  /** Absent while no node has the pod. */
+  readonly state?: ContainerStatus['state']
+  /** Of the container with the user's image, where there is one; absent: as the first. */
+  readonly server?: ContainerStatus['state']
+  /** No node takes the pod. */
+  readonly unschedulable?: boolean
   readonly lastState?: ContainerStatus['lastState']
   readonly restarts?: number
 }
+
+/** Finalizers of others, whom the hands play; ours is for the controllers to take off. */
+const isForeign = (finalizer: string): boolean => !finalizer.startsWith('cdi.kubevirt.io/')
 
 /** What the n-th pod of a claim goes through, one state after the other. */
 export type Script = (pod: Pod, nth: number) => readonly WorkerState[]
@@ -78,8 +86,7 @@ export class Hands implements AsyncDisposable {
     const { items: claims } = await this.#client.list(kinds.pvc, { namespace: this.#namespace })
     const { items: volumes } = await this.#client.list(kinds.pv)
     for (const claim of claims) {
-      // The kube-controller-manager takes this off when no pod uses the claim.
-      if (claim.metadata.deletionTimestamp && claim.metadata.finalizers) await this.#release(claim)
+      if (claim.metadata.deletionTimestamp && claim.metadata.finalizers?.some(isForeign)) await this.#release(claim)
       const volume = volumes.find(({ spec }) => spec?.claimRef?.uid === claim.metadata.uid)
       if (claim.status?.phase === 'Bound') {
         const own = volumes.find((candidate) => candidate.metadata.name === claim.spec?.volumeName)
@@ -126,7 +133,10 @@ export class Hands implements AsyncDisposable {
   }
 
   async #release(claim: PersistentVolumeClaim): Promise<void> {
-    await this.#client.patch(kinds.pvc, keyOf(claim), { metadata: { finalizers: null } }, { type: 'merge' })
+    const { resourceVersion, finalizers = [] } = claim.metadata
+    const kept = finalizers.filter((finalizer) => !isForeign(finalizer))
+    const metadata = { resourceVersion, finalizers: kept }
+    await this.#client.patch(kinds.pvc, keyOf(claim), { metadata }, { type: 'merge' })
   }
 
   async #workers(): Promise<void> {
@@ -141,17 +151,10 @@ export class Hands implements AsyncDisposable {
         {
           status: {
             phase: state.phase,
-            containerStatuses: [
-              {
-                name: 'importer',
-                image: 'importer:1',
-                imageID: '',
-                ready: false,
-                restartCount: state.restarts ?? 0,
-                state: state.state,
-                ...(state.lastState ? { lastState: state.lastState } : {}),
-              },
-            ],
+            conditions: state.unschedulable
+              ? [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: 'no node' }]
+              : [],
+            ...(state.state ? { containerStatuses: containerStatuses(pod, state, state.state) } : {}),
           },
         },
         { type: 'merge', subresource: 'status' },
@@ -186,4 +189,16 @@ export class Hands implements AsyncDisposable {
     for (const pod of pods.filter(lost)) await this.#client.delete(kinds.pod, keyOf(pod))
     for (const source of sources.filter(lost)) await this.#client.delete(kinds.volumeImportSource, keyOf(source))
   }
+}
+
+function containerStatuses(pod: Pod, told: WorkerState, state: NonNullable<WorkerState['state']>): ContainerStatus[] {
+  return (pod.spec?.containers ?? []).map(({ name, image = '' }, index) => ({
+    name,
+    image,
+    imageID: '',
+    ready: false,
+    restartCount: index === 0 ? (told.restarts ?? 0) : 0,
+    state: index === 0 ? state : (told.server ?? state),
+    ...(index === 0 && told.lastState ? { lastState: told.lastState } : {}),
+  }))
 }

@@ -140,6 +140,26 @@ describe('a DataVolume without a claim', () => {
     })
   })
 
+  it('says on the source where the disk is, whatever kind of place that is', () => {
+    for (const source of [
+      { s3: { url: 'https://s3.example/b/k', secretRef: 'keys' } },
+      { gcs: { url: 'gs://b/o' } },
+      { registry: { imageStream: 'fedora', pullMethod: 'node' } },
+    ]) {
+      const plan = planned('create', { dataVolume: dataVolume({ spec: { source } }) })
+      assert.deepEqual(plan.importSource?.spec, { source })
+    }
+  })
+
+  it('is refused when it wants an archive from a container image, in the words of the webhook', () => {
+    const wish = dataVolume({ spec: { contentType: 'archive', source: { registry: { url: 'docker://x/y' } } } })
+    assert.deepEqual(planned('refuse', { dataVolume: wish }).failure, {
+      phase: '',
+      reason: 'ErrClaimNotValid',
+      message: 'ContentType must be kubevirt when Source is Registry',
+    })
+  })
+
   it('gets no claim when a restore will bring it', () => {
     planned('none', { dataVolume: dataVolume({ annotated: { [annotations.prePopulated]: 'dv' } }) })
   })
@@ -282,10 +302,46 @@ describe('a DataVolume with a claim', () => {
   })
 })
 
+describe('a DataVolume of a container image', () => {
+  const registry = { source: { registry: { url: 'docker://registry.example/disk' } } }
+  const told = {
+    'instancetype.kubevirt.io/default-instancetype': 'u1.small',
+    'instancetype.kubevirt.io/default-instancetype-kind': 'VirtualMachineClusterInstancetype',
+    'instancetype.kubevirt.io/default-preference': 'fedora',
+    'instancetype.kubevirt.io/default-preference-kind': 'VirtualMachineClusterPreference',
+  }
+  const filled = populatedTarget({ phase: 'Bound', labels: { ...told, 'kubevirt.io/other': 'x', app: 'y' } })
+
+  it('bears the four labels that the image has told on its claim, and no others', () => {
+    const plan = planned('labelDataVolume', { dataVolume: dataVolume({ spec: registry }), target: filled })
+    assert.deepEqual(plan.labels, told)
+  })
+
+  it('keeps what it says itself, if only one of the four', () => {
+    const labels = { 'instancetype.kubevirt.io/default-preference': 'mine' }
+    planned('none', { dataVolume: dataVolume({ spec: registry, labels }), target: filled, importSource })
+  })
+
+  it('is the only one that does', () => {
+    planned('none', { dataVolume: dataVolume(), target: filled, importSource })
+  })
+
+  it('has nothing to bear while the claim says nothing', () => {
+    planned('none', { dataVolume: dataVolume({ spec: registry }), target: populatedTarget(), importSource })
+  })
+})
+
 describe('whose DataVolume it is', () => {
   it('answers for imports and for the storage, not for uploads and clones', () => {
     assert.equal(isOurs(dataVolume()), true)
-    assert.equal(isOurs(dataVolume({ spec: { source: { blank: {} } } })), true)
+    for (const source of [
+      { blank: {} },
+      { s3: { url: 'https://x/b/k' } },
+      { gcs: { url: 'gs://b/o' } },
+      { registry: { url: 'docker://x/y' } },
+    ]) {
+      assert.equal(isOurs(dataVolume({ spec: { source } })), true, JSON.stringify(source))
+    }
     assert.equal(isOurs(dataVolume({ spec: { source: { upload: {} } } })), false)
     assert.equal(isOurs(dataVolume({ spec: { source: { pvc: { namespace: 'a', name: 'b' } } } })), false)
     assert.equal(

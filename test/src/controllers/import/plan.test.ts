@@ -212,3 +212,76 @@ describe('the import controller', () => {
     assert.equal(planImport(seen({ carrier: blank, config, pod: importerPod(blank) })).copyProxyCa, undefined)
   })
 })
+
+describe('the worker for an ImageStream, which has no owner', () => {
+  const stream = {
+    [annotations.importSource]: 'registry',
+    [annotations.importEndpoint]: 'fedora',
+    [annotations.importRegistryImageStream]: 'true',
+    [annotations.importRegistryMethod]: 'node',
+  }
+  const finalizer = 'cdi.kubevirt.io/importImageStream'
+  const others = ['kubernetes.io/pvc-protection']
+  const held = [...others, finalizer]
+
+  it('is made for a claim that waits for it to go', () => {
+    const plan = planImport(seen({ carrier: prime({ annotated: stream, finalizers: others }) }))
+    assert.deepEqual(plan.finalizers, held)
+    assert.equal(typeof plan.pod, 'object')
+  })
+
+  it('is made for a claim that waits for nothing when it is to be retained', () => {
+    const annotated = { ...stream, [annotations.podRetainAfterCompletion]: 'true' }
+    assert.equal(planImport(seen({ carrier: prime({ annotated, finalizers: others }) })).finalizers, undefined)
+  })
+
+  it('is the only kind that a claim is held for', () => {
+    const annotated = { ...stream, [annotations.importRegistryImageStream]: undefined }
+    assert.equal(planImport(seen({ carrier: prime({ annotated }) })).finalizers, undefined)
+    assert.equal(planImport(seen()).finalizers, undefined)
+  })
+
+  it('is known as the worker of its claim and of no later claim of that name', () => {
+    const carrier = prime({ annotated: stream, phase: 'Bound', finalizers: held })
+    const pod = importerPod(carrier, { unowned: true, phase: 'Running', state: { running: {} } })
+    assert.equal(planImport(seen({ carrier, pod })).annotations[annotations.podPhase], 'Running')
+    const later = prime({ annotated: stream, uid: 'uid-later' })
+    assert.deepEqual(planImport(seen({ carrier: later, pod })).annotations, {})
+  })
+
+  it('is deleted before the claim that is going away', () => {
+    const carrier = prime({ annotated: stream, phase: 'Bound', finalizers: held, terminating: true })
+    const pod = importerPod(carrier, { unowned: true, phase: 'Running', state: { running: {} } })
+    const first = planImport(seen({ carrier, pod }))
+    assert.equal(first.pod, 'delete')
+    assert.equal(first.finalizers, undefined)
+    const going = importerPod(carrier, { unowned: true, phase: 'Running', terminating: true })
+    const second = planImport(seen({ carrier, pod: going }))
+    assert.equal(second.pod, 'keep')
+    assert.equal(second.finalizers, undefined, 'it is not gone yet')
+    assert.deepEqual(planImport(seen({ carrier })).finalizers, others)
+  })
+
+  for (const [how, annotated] of [
+    ['done', { [annotations.podPhase]: 'Succeeded' }],
+    ['given up', { [annotations.podPhase]: 'Failed', [annotations.fatalError]: 'true' }],
+  ] as const) {
+    it(`lets its claim go once the import is ${how} and the pod deleted`, () => {
+      const carrier = prime({ annotated: { ...stream, ...annotated }, phase: 'Bound', finalizers: held })
+      const pod = importerPod(carrier, { unowned: true, phase: 'Running', state: exited(0, completeWords) })
+      const first = planImport(seen({ carrier, pod }))
+      assert.equal(first.pod, 'delete')
+      assert.equal(first.finalizers, undefined)
+      assert.deepEqual(planImport(seen({ carrier })).finalizers, others)
+      const released = prime({ annotated: { ...stream, ...annotated }, phase: 'Bound', finalizers: others })
+      assert.equal(planImport(seen({ carrier: released })).finalizers, undefined)
+    })
+  }
+
+  it('keeps its claim when it is replaced by one with scratch', () => {
+    const annotated = { ...stream, [annotations.requiresScratch]: 'true' }
+    const plan = planImport(seen({ carrier: prime({ annotated, phase: 'Bound', finalizers: held }) }))
+    assert.deepEqual(plan.pod, { create: 'importer-prime-uid-dv', withScratch: true })
+    assert.equal(plan.finalizers, undefined)
+  })
+})

@@ -4,7 +4,7 @@ import { assert as check, nat, property } from 'fast-check'
 import { annotations } from '../../../../src/api/names.ts'
 import { addableLabels, reportOfPod, reportOfRefusedPod } from '../../../../src/controllers/import/pod-report.ts'
 import type { PodVerdict } from '../../../../src/controllers/import/pod-report.ts'
-import { completeWords, exited, importerPod, prime } from '../fixtures.ts'
+import { completeWords, exited, importerPod, prime, userImage } from '../fixtures.ts'
 import type { PodFacts } from '../fixtures.ts'
 
 interface Case {
@@ -146,6 +146,84 @@ const cases: Case[] = [
     phase: 'Failed',
     running: ['false', 'The node was low on resource: memory.', 'Evicted'],
   },
+  {
+    name: 'a finished import beside which the container of the image still runs',
+    pod: { phase: 'Running', state: exited(0, completeWords), server: { state: { running: {} } } },
+    verdict: 'succeeded',
+    phase: 'Succeeded',
+    running: ['false', 'Import Complete', 'Completed'],
+    event: ['ImportSucceeded', 'Import Successful'],
+  },
+  {
+    name: 'a finished import beside which the container of the image has failed',
+    pod: {
+      phase: 'Running',
+      state: exited(0, completeWords),
+      server: { state: { waiting: { reason: 'CrashLoopBackOff' } }, lastState: exited(137, '') },
+    },
+    verdict: 'succeeded',
+    phase: 'Succeeded',
+    running: ['false', 'Import Complete', 'Completed'],
+    event: ['ImportSucceeded', 'Import Successful'],
+  },
+  {
+    name: 'a finished import whose pod was evicted before the kubelet called it finished',
+    pod: { phase: 'Failed', reason: 'Evicted', state: exited(0, completeWords) },
+    verdict: 'succeeded',
+    phase: 'Succeeded',
+    running: ['false', 'Import Complete', 'Completed'],
+    event: ['ImportSucceeded', 'Import Successful'],
+  },
+  {
+    name: 'a container image that the kubelet is still pulling',
+    pod: { state: { running: {} }, server: { state: { waiting: { reason: 'ContainerCreating' } } } },
+    phase: 'Pending',
+  },
+  ...['ErrImagePull', 'ImagePullBackOff', 'InvalidImageName'].map((reason): Case => ({
+    name: `a container image that the kubelet cannot pull (${reason})`,
+    pod: { state: { running: {} }, server: { state: { waiting: { reason, message: 'not found' } } } },
+    phase: 'Pending',
+    running: ['false', `failed to pull image: ${userImage}`, 'ImagePullFailed'],
+  })),
+  {
+    name: 'a container image that cannot be pulled although the worker has lost its patience',
+    pod: {
+      state: exited(1, 'the container of the image does not run'),
+      server: { state: { waiting: { reason: 'ImagePullBackOff' } } },
+    },
+    phase: 'Pending',
+    running: ['false', `failed to pull image: ${userImage}`, 'ImagePullFailed'],
+    event: ['ErrImportFailed', 'the container of the image does not run'],
+  },
+  {
+    name: "an importer's image that cannot be pulled for the init container",
+    pod: {
+      init: { state: { waiting: { reason: 'ImagePullBackOff' } } },
+      state: { waiting: { reason: 'PodInitializing' } },
+      server: { state: { waiting: { reason: 'PodInitializing' } } },
+    },
+    phase: 'Pending',
+    running: ['false', 'failed to pull image: importer:1', 'ImagePullFailed'],
+  },
+  {
+    name: 'an init container that fails',
+    pod: {
+      init: { state: { waiting: { reason: 'CrashLoopBackOff' } }, lastState: exited(1, 'cp: No space left on device') },
+      state: { waiting: { reason: 'PodInitializing' } },
+      server: { state: { waiting: { reason: 'PodInitializing' } } },
+    },
+    phase: 'Pending',
+    running: ['false', 'cp: No space left on device', 'Error'],
+  },
+  {
+    name: 'a container of an image that cannot be made',
+    pod: {
+      state: { running: {} },
+      server: { state: { waiting: { reason: 'CreateContainerError', message: 'no such runtime' } } },
+    },
+    phase: 'Pending',
+    running: ['false', 'no such runtime', 'CreateContainerError'],
+  },
 ]
 
 describe('what a pod says of its claim', () => {
@@ -203,6 +281,52 @@ describe('what a pod says of its claim', () => {
         assert.equal(told[annotations.podRestarts], String(Math.max(before, now)))
       }),
     )
+  })
+
+  it('counts the restarts of the worker, whatever else the pod holds and in which order', () => {
+    const carrier = prime()
+    const pod = importerPod(carrier, {
+      phase: 'Running',
+      state: { running: {} },
+      server: { state: { running: {} } },
+      restarts: 3,
+    })
+    pod.status?.containerStatuses?.reverse()
+    assert.equal(reportOfPod({ pod, carrier }).annotations[annotations.podRestarts], '3')
+  })
+
+  it('passes the labels of the image on once the import is done, and not before', () => {
+    const carrier = prime()
+    const found = { 'instancetype.kubevirt.io/default-preference': 'fedora' }
+    const state = exited(0, JSON.stringify({ labels: found, message: 'Import Complete' }))
+    assert.deepEqual(reportOfPod({ pod: importerPod(carrier, { state }), carrier }).labels, found)
+    const failed = importerPod(carrier, { phase: 'Running', state: exited(1, JSON.stringify({ labels: found })) })
+    assert.deepEqual(reportOfPod({ pod: failed, carrier }).labels, {})
+  })
+
+  it('never lets a label of the image through that Kubernetes would refuse, for then nothing could be written', () => {
+    const good = {
+      'kubevirt.io/a-b': 'yes',
+      'instancetype.kubevirt.io/default-preference-kind': 'VirtualMachineClusterPreference',
+      plain: '',
+    }
+    const long = 'a'.repeat(64)
+    const bad = {
+      '.kubevirt.io/a': 'x',
+      'a..kubevirt.io/a': 'x',
+      'a_b.kubevirt.io/a': 'x',
+      'A.kubevirt.io/a': 'x',
+      'kubevirt.io/': 'x',
+      'kubevirt.io/-a': 'x',
+      'kubevirt.io/a/b': 'x',
+      [`kubevirt.io/${long}`]: 'x',
+      [`${'a.'.repeat(127)}kubevirt.io/a`]: 'x',
+      '': 'x',
+      'kubevirt.io/value': long,
+      'kubevirt.io/blank': 'two words',
+      'kubevirt.io/newline': 'x\n',
+    }
+    assert.deepEqual(addableLabels(undefined, { ...good, ...bad }), good)
   })
 
   it('adds labels of the image only where the claim has none and the value is a valid one', () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import type { Container } from '../../../../src/api/kinds.ts'
 import { annotations } from '../../../../src/api/names.ts'
 import { renderImporterPod } from '../../../../src/controllers/import/pod.ts'
 import type { ImporterPodInput } from '../../../../src/controllers/import/pod.ts'
@@ -192,6 +193,198 @@ describe('the importer pod', () => {
     assert.deepEqual(pod.spec?.imagePullSecrets, [{ name: 'pull' }])
     assert.deepEqual(pod.spec?.nodeSelector, { 'kubernetes.io/os': 'linux' })
     assert.equal(pod.metadata.annotations?.['sidecar.istio.io/inject'], 'true')
+  })
+})
+
+describe('the importer pod of an object in a store', () => {
+  const of = (source: string, more: Record<string, string> = {}): ReturnType<typeof rendered> =>
+    rendered({ carrier: prime({ annotated: { [annotations.importSource]: source, ...more } }) })
+  const secret = { [annotations.importSecretName]: 'keys' }
+
+  it('gets the two keys of the Secret for S3, by reference', () => {
+    const pod = of('s3', { ...secret, [annotations.importCertConfigMap]: 'my-ca' })
+    assert.equal(env(pod)['IMPORTER_SOURCE'], 's3')
+    assert.deepEqual(
+      pod.spec?.containers[0]?.env?.filter(({ valueFrom }) => valueFrom).map(({ valueFrom }) => valueFrom),
+      ['accessKeyId', 'secretKey'].map((key) => ({ secretKeyRef: { name: 'keys', key } })),
+    )
+    assert.equal(env(pod)['IMPORTER_CERT_DIR'], '/certs')
+  })
+
+  it('finds the Secret for GCS at /google, since it is a file and no pair of keys', () => {
+    const pod = of('gcs', secret)
+    const mount = pod.spec?.containers[0]?.volumeMounts?.find(({ mountPath }) => mountPath === '/google')
+    const volume = pod.spec?.volumes?.find(({ name }) => name === mount?.name)
+    assert.deepEqual(volume?.secret, { secretName: 'keys' })
+    assert.ok(!('IMPORTER_ACCESS_KEY_ID' in env(pod)))
+  })
+
+  it('has nothing at /google without a Secret: access is anonymous then', () => {
+    const pod = of('gcs')
+    assert.ok(!pod.spec?.containers[0]?.volumeMounts?.some(({ mountPath }) => mountPath === '/google'))
+  })
+})
+
+describe('the importer pod of a container image that it pulls itself', () => {
+  const registry = {
+    [annotations.importSource]: 'registry',
+    [annotations.importEndpoint]: 'docker://registry.example:5000/disk:1',
+    [annotations.importRegistryArchitecture]: 'arm64',
+    [annotations.importSecretName]: 'login',
+  }
+  const of = (more: Record<string, string> = {}, facts: Partial<ImporterPodInput> = {}): ReturnType<typeof rendered> =>
+    rendered({ carrier: prime({ annotated: { ...registry, ...more } }), ...facts })
+
+  it('is a pod as for any other source', () => {
+    const { spec } = of()
+    assert.deepEqual(
+      spec?.containers.map(({ name }) => name),
+      ['importer'],
+    )
+    assert.equal(spec?.initContainers, undefined)
+    assert.equal(spec?.shareProcessNamespace, undefined)
+    assert.equal(spec?.nodeSelector, undefined, 'the worker may run anywhere')
+    assert.equal(spec?.containers[0]?.securityContext?.runAsGroup, undefined)
+  })
+
+  it('knows method, architecture and login', () => {
+    const pod = of()
+    assert.equal(env(pod)['IMPORTER_PULL_METHOD'], 'pod')
+    assert.equal(env(pod)['IMPORTER_REGISTRY_IMAGE_ARCHITECTURE'], 'arm64')
+    assert.ok('IMPORTER_ACCESS_KEY_ID' in env(pod))
+    assert.equal(env(pod)['IMPORTER_READY_FILE'], undefined)
+  })
+
+  it('needs no scratch volume up front', () => {
+    assert.ok(!of().spec?.volumes?.some(({ name }) => name === 'cdi-scratch-vol'))
+  })
+
+  it('does not verify a registry that the administrator has listed, and only that', () => {
+    const listing = (entry: string): Partial<ImporterPodInput> => ({
+      config: cdiConfig({}, { insecureRegistries: [entry] }),
+    })
+    assert.equal(env(of({}, listing('registry.example:5000')))['INSECURE_TLS'], 'true')
+    assert.equal(env(of({}, listing('registry.example')))['INSECURE_TLS'], 'false')
+    assert.equal(env(of({ [annotations.importInsecureSkipVerify]: 'true' }))['INSECURE_TLS'], 'false')
+  })
+
+  it('is not told that a web server on the host of a listed registry need not be verified', () => {
+    const carrier = prime({ annotated: { [annotations.importEndpoint]: 'docker://registry.example:5000/disk.img' } })
+    const config = cdiConfig({}, { insecureRegistries: ['registry.example:5000'] })
+    assert.equal(env(rendered({ carrier, config }))['INSECURE_TLS'], 'false')
+  })
+})
+
+describe('the importer pod of a container image that the kubelet pulls', () => {
+  const node = {
+    [annotations.importSource]: 'registry',
+    [annotations.importEndpoint]: 'docker://registry.example:5000/disks/fedora:41',
+    [annotations.importRegistryMethod]: 'node',
+  }
+  const of = (more: Record<string, string> = {}, facts: Partial<ImporterPodInput> = {}): ReturnType<typeof rendered> =>
+    rendered({ carrier: prime({ annotated: { ...node, ...more } }), ...facts })
+  const every = (pod: ReturnType<typeof rendered>): Container[] => [
+    ...(pod.spec?.initContainers ?? []),
+    ...(pod.spec?.containers ?? []),
+  ]
+
+  it('holds the importer first, then the image, with an init container before them', () => {
+    assert.deepEqual(
+      every(of()).map(({ name, image }) => [name, image]),
+      [
+        ['init', 'cdi-importer:1'],
+        ['importer', 'cdi-importer:1'],
+        ['server', 'registry.example:5000/disks/fedora:41'],
+      ],
+    )
+  })
+
+  it('shares its processes, which then need the same user and group to see the same files', () => {
+    const pod = of()
+    assert.equal(pod.spec?.shareProcessNamespace, true)
+    for (const { securityContext } of pod.spec?.containers ?? []) {
+      assert.equal(securityContext?.runAsUser, 107)
+      assert.equal(securityContext?.runAsGroup, 107)
+    }
+  })
+
+  it('locks every container down and gives it the resources of a worker', () => {
+    for (const container of every(of())) {
+      assert.deepEqual(
+        container.securityContext,
+        {
+          allowPrivilegeEscalation: false,
+          capabilities: { drop: ['ALL'] },
+          runAsNonRoot: true,
+          runAsUser: 107,
+          runAsGroup: 107,
+          seccompProfile: { type: 'RuntimeDefault' },
+        },
+        container.name,
+      )
+      assert.deepEqual(container.resources, resources, container.name)
+      assert.equal(container.terminationMessagePolicy, 'FallbackToLogsOnError', container.name)
+    }
+  })
+
+  it('runs nothing of the image and does not depend on what it says of itself', () => {
+    const [importer, server] = of().spec?.containers ?? []
+    const shared = { name: 'shared-volume', mountPath: '/shared' }
+    assert.deepEqual(server?.command?.slice(0, 2), ['/shared/busybox', 'sh'])
+    assert.equal(server.args, undefined)
+    assert.equal(server.workingDir, '/')
+    assert.deepEqual(server.volumeMounts, [shared])
+    assert.equal(server.imagePullPolicy, undefined, 'that of the kubelet for this tag')
+    assert.ok(importer?.volumeMounts?.some(({ name, mountPath }) => name === shared.name && mountPath === '/shared'))
+  })
+
+  it('agrees with the importer on the two files', () => {
+    const pod = of()
+    const script = pod.spec?.containers[1]?.command?.at(-1) ?? ''
+    for (const name of ['IMPORTER_READY_FILE', 'IMPORTER_DONE_FILE']) {
+      const path = env(pod)[name] ?? ''
+      assert.match(path, /^\/shared\//)
+      assert.ok(script.includes(path), name)
+    }
+    assert.equal(env(pod)['IMPORTER_PULL_METHOD'], 'node')
+  })
+
+  it('says the process id to a shell: Kubernetes leaves one of two dollar signs', () => {
+    const script = of().spec?.containers[1]?.command?.at(-1) ?? ''
+    assert.match(script.replaceAll('$$', '$'), /^echo \$\$ > /)
+  })
+
+  it('goes to a node of the architecture that was asked for, where the administrator allows workers', () => {
+    const cdi = {
+      apiVersion: 'cdi.kubevirt.io/v1beta1',
+      kind: 'CDI',
+      metadata: { name: 'cdi', uid: 'u', resourceVersion: '1' },
+      spec: { workload: { nodeSelector: { 'kubernetes.io/os': 'linux' } } },
+    }
+    const pod = of({ [annotations.importRegistryArchitecture]: 'arm64' }, { cdi })
+    assert.deepEqual(pod.spec?.nodeSelector, { 'kubernetes.io/os': 'linux', 'kubernetes.io/arch': 'arm64' })
+    assert.deepEqual(of({}, { cdi }).spec?.nodeSelector, { 'kubernetes.io/os': 'linux' })
+  })
+
+  it('leaves the Secret to the kubelet, which knows logins of registries by their type', () => {
+    const pod = of(
+      { [annotations.importSecretName]: 'login' },
+      { config: cdiConfig({ imagePullSecrets: [{ name: 'a' }] }) },
+    )
+    assert.deepEqual(pod.spec?.imagePullSecrets, [{ name: 'a' }, { name: 'login' }])
+    assert.ok(!('IMPORTER_ACCESS_KEY_ID' in env(pod)))
+  })
+
+  it('belongs to its claim', () => {
+    assert.equal(of().metadata.ownerReferences?.[0]?.uid, 'uid-prime')
+  })
+
+  it('takes the name of an ImageStream for OpenShift to resolve, which needs a pod without an owner', () => {
+    const pod = of({ [annotations.importEndpoint]: 'fedora', [annotations.importRegistryImageStream]: 'true' })
+    assert.equal(pod.spec?.containers[1]?.image, 'fedora')
+    assert.equal(pod.metadata.ownerReferences, undefined)
+    assert.equal(pod.metadata.annotations?.['alpha.image.policy.openshift.io/resolve-names'], '*')
+    assert.equal(of().metadata.annotations?.['alpha.image.policy.openshift.io/resolve-names'], undefined)
   })
 })
 

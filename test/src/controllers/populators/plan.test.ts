@@ -347,6 +347,30 @@ describe('the source of an import', () => {
     })
   })
 
+  it('is written on P for registries and object stores too', () => {
+    for (const [given, endpoint] of [
+      [{ registry: { url: 'docker://x/y', pullMethod: 'node' } }, 'docker://x/y'],
+      [{ registry: { imageStream: 'fedora', pullMethod: 'node' } }, 'fedora'],
+      [{ s3: { url: 'https://x/b/y' } }, 'https://x/b/y'],
+      [{ gcs: { url: 'gs://b/y' } }, 'gs://b/y'],
+    ] as const) {
+      const other = { ...source, spec: { source: given } }
+      const written = importSourceAnnotations({ source: other, target: claim(), config: undefined })
+      assert.equal(written?.[annotations.importEndpoint], endpoint)
+    }
+  })
+
+  it('takes the checksum that stands on T, unless it has one itself', () => {
+    const target = claim({ annotated: { [annotations.importChecksum]: 'md5:of-t' } })
+    const checksumOf = (given: object): string | undefined =>
+      importSourceAnnotations({ source: { ...source, spec: { source: given } }, target, config: undefined })?.[
+        annotations.importChecksum
+      ]
+    assert.equal(checksumOf({ s3: { url: 'https://x/b/y' } }), 'md5:of-t')
+    assert.equal(checksumOf({ http: { url: 'https://x/y' } }), 'md5:of-t')
+    assert.equal(checksumOf({ http: { url: 'https://x/y', checksum: 'md5:own' } }), 'md5:own')
+  })
+
   it('is not for a claim other than the one it names', () => {
     const named = { ...source, spec: { ...source.spec, targetClaim: 'other' } }
     assert.equal(importSourceAnnotations({ source: named, target: claim(), config: undefined }), undefined)
