@@ -59,6 +59,12 @@ export const errorTable = {
     summary: 'The source answered with a status other than the expected one.',
     remedy: 'Open the URL yourself: 401/403 wants a secretRef, 404 another path.',
   },
+  CDI_SOURCE_ARCHIVED: {
+    kind: 'terminal',
+    exit: 'source',
+    summary: 'The object lies in an archive class of the object store, from which it cannot be read at once.',
+    remedy: 'Restore it (`aws s3api restore-object`) or copy it to a standard class, and start again once that is done.',
+  },
   CDI_SOURCE_REDIRECT: {
     kind: 'terminal',
     exit: 'source',

@@ -1,0 +1,94 @@
+/**
+ * Lets the AWS SDK ask for credentials (token service, single sign-on) the way we reach everything else: through the same
+ * proxies, trusting the same roots, on connections that give up.
+ */
+import { Readable } from 'node:stream'
+import { CdiError } from '../../../src/errors.ts'
+import type { Log } from '../../../src/log.ts'
+import type { Access } from '../../request.ts'
+import { HttpClient } from '../http/client.ts'
+import type { HeaderLine } from '../http/head.ts'
+import { readAnswer } from '../http/small-answer.ts'
+import { createTrust } from '../http/trust.ts'
+
+/** The parts of the SDK's request (HttpRequest of @smithy/types) that are used here. */
+interface SdkRequest {
+  readonly method: string
+  readonly protocol: string
+  readonly hostname: string
+  readonly port?: number
+  readonly path: string
+  readonly query?: Readonly<Record<string, string | readonly string[] | null>>
+  readonly headers: Readonly<Record<string, string>>
+  readonly body?: unknown
+}
+
+interface SdkResponse {
+  readonly statusCode: number
+  readonly headers: Record<string, string>
+  readonly body: Readable
+}
+
+const longestAnswerBytes = 256 * 1024
+const limitMs = 30_000
+/** What our client says itself. */
+const ours = new Set(['host', 'content-length', 'connection', 'expect'])
+
+/** A `requestHandler` for SDK clients. Its faults are those of our connections (CDI_SOURCE_*). */
+export function sdkTransport({ access, log }: { access: Access; log: Log }) {
+  return {
+    handle: async (request: SdkRequest): Promise<{ response: SdkResponse }> => {
+      const { method } = request
+      if (method !== 'GET' && method !== 'POST') {
+        throw new CdiError('CDI_INTERNAL', `the AWS SDK wants to ${method}, which is not provided for`)
+      }
+      const signal = AbortSignal.timeout(limitMs)
+      await using client = new HttpClient({
+        url: urlOf(request),
+        credentials: undefined,
+        headers: [],
+        secureContext: () => createTrust({ ca: access.ca, log }),
+        insecureSkipVerify: access.insecureSkipVerify,
+        proxy: access.proxy,
+        idleTimeoutMs: limitMs,
+        connectTimeoutMs: limitMs,
+        userAgent: 'cdi-golang-importer',
+        keepIdle: 0,
+        followRedirects: false,
+        log,
+      })
+      const answer = await client.send(
+        { method, headers: headersOf(request), ...(method === 'POST' ? { body: bodyOf(request) } : {}) },
+        signal,
+      )
+      const body = await readAnswer(answer, longestAnswerBytes)
+      return {
+        response: {
+          statusCode: answer.status,
+          headers: Object.fromEntries(answer.headers),
+          body: Readable.from([body]),
+        },
+      }
+    },
+  }
+}
+
+function urlOf({ protocol, hostname, port, path, query = {} }: SdkRequest): URL {
+  const host = hostname.includes(':') && !hostname.startsWith('[') ? `[${hostname}]` : hostname
+  const url = new URL(`${protocol}//${host}${port === undefined ? '' : `:${port}`}${path}`)
+  for (const [name, value] of Object.entries(query)) {
+    for (const one of [value ?? ''].flat()) url.searchParams.append(name, one)
+  }
+  return url
+}
+
+function headersOf({ headers }: SdkRequest): HeaderLine[] {
+  return Object.entries(headers).filter(([name]) => !ours.has(name.toLowerCase()))
+}
+
+function bodyOf({ body }: SdkRequest): Buffer {
+  if (body === undefined || body === null) return Buffer.alloc(0)
+  if (typeof body === 'string') return Buffer.from(body)
+  if (body instanceof Uint8Array) return Buffer.from(body)
+  throw new CdiError('CDI_INTERNAL', 'the AWS SDK sends a body that is no text')
+}
