@@ -14,13 +14,24 @@ const sectorBytes = 512
  * and the like. Its streams throw CDI_SOURCE_CHANGED if the file was written to since it was opened.
  */
 export async function openFile({ path }: { path: string }): Promise<RangedSource> {
-  const handle = await openForReading(path)
+  return sourceOfHandle({ handle: await openForReading(path), name: path })
+}
+
+export interface OpenFile {
+  /** Open for reading; closed with the source, or if there is to be none. */
+  readonly handle: FileHandle
+  /** For people. */
+  readonly name: string
+  readonly labels?: Readonly<Record<string, string>>
+}
+
+/** A source of a file that is open already. Throws CDI_USAGE as {@link openFile} does. */
+export async function sourceOfHandle(file: OpenFile): Promise<RangedSource> {
   try {
-    const facts = await handle.stat({ bigint: true })
-    const sizeBytes = await sizeOf(path, facts)
-    return new FileSource({ path, handle, facts, sizeBytes })
+    const facts = await file.handle.stat({ bigint: true })
+    return new FileSource({ ...file, facts, sizeBytes: await sizeOf(file.name, facts) })
   } catch (error) {
-    await handle.close()
+    await file.handle.close()
     throw error
   }
 }
@@ -66,12 +77,14 @@ class FileSource implements RangedSource {
   readonly parallel = 4
   readonly name: string
   readonly sizeBytes: number
+  readonly labels?: Readonly<Record<string, string>>
   readonly #handle: FileHandle
   readonly #facts: BigIntStats
 
-  constructor(open: { path: string; handle: FileHandle; facts: BigIntStats; sizeBytes: number }) {
-    this.name = open.path
+  constructor(open: OpenFile & { facts: BigIntStats; sizeBytes: number }) {
+    this.name = open.name
     this.sizeBytes = open.sizeBytes
+    if (open.labels !== undefined) this.labels = open.labels
     this.#handle = open.handle
     this.#facts = open.facts
   }

@@ -58,6 +58,7 @@ losetup mount
 mkfs.ext4 e2fsprogs
 mkfs.xfs xfsprogs
 setpriv util-linux
+/bin/busybox busybox-static
 docker-registry docker-registry
 skopeo skopeo
 LIST
