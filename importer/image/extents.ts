@@ -5,8 +5,10 @@
 import { CdiError } from '../../src/errors.ts'
 import type { ImageFacts, ImageTables } from './facts.ts'
 import type { ReadImage } from './header-reader.ts'
+import { invalidImage } from './invalid-image.ts'
 import { readQcow2Extents } from './qcow2-extents.ts'
 import { readVdiExtents } from './vdi-extents.ts'
+import { readVhdExtents } from './vhd-extents.ts'
 import { readVhdxExtents } from './vhdx-extents.ts'
 import { readVmdkExtents } from './vmdk-extents.ts'
 
@@ -24,6 +26,8 @@ export interface Extent {
   readonly sourceBytes: number
 }
 
+/** Formats whose blocks are there as a whole or not at all. */
+const wholeBlocks: ReadonlySet<ImageFacts['format']> = new Set(['vhd', 'vhdx'] as const)
 const mostTableReads = 8
 const largestTableReadBytes = 1024 * 1024
 
@@ -53,7 +57,7 @@ export class ImageMap {
     this.format = facts.format
     this.virtualSizeBytes = facts.virtualSizeBytes
     this.#sizeBytes = sizeBytes
-    const unit = facts.format === 'vhdx' ? 1 : (facts.clusterBytes ?? 1)
+    const unit = wholeBlocks.has(facts.format) ? 1 : (facts.clusterBytes ?? 1)
     this.#lastBytes = Math.ceil(sizeBytes / unit) * unit
     this.#read = read
   }
@@ -137,7 +141,7 @@ export class ImageMap {
   }
 
   invalid(why: string): CdiError {
-    return new CdiError('CDI_FORMAT_INVALID', `Image ${this.name} is not a valid ${this.format} image: ${why}`)
+    return invalidImage(this)(why)
   }
 
   #truncated(wantedBytes: number): CdiError {
@@ -155,6 +159,8 @@ export function readExtents(map: ImageMap, tables: ImageTables): AsyncGenerator<
   switch (tables.kind) {
     case 'qcow2':
       return readQcow2Extents(map, tables)
+    case 'vhd':
+      return readVhdExtents(map, tables)
     case 'vhdx':
       return readVhdxExtents(map, tables)
     case 'vmdk':

@@ -80,21 +80,23 @@ export interface VmdkTables {
   readonly deflated: boolean
 }
 
-/** A VMDK whose directory and tables stand in front. */
+/** A VMDK of stored grains. */
 export interface VmdkOnePass extends VmdkTables {
-  /** Of the second directory, which names a copy of each table and is not read otherwise; absent if there is none. */
-  readonly copyOffset?: number
+  /** Where copies of the directory and of all tables lie, which nobody reads; empty if there are none. */
+  readonly copies: { readonly offset: number; readonly length: number }
 }
 
-/** A VMDK that was written in one pass: markers tell what follows, tables and footer come last. */
+/** A VMDK of packed grains. Markers tell of each what it is, so that it can be read whether its tables come first or last. */
 export interface VmdkStreamOnePass {
   readonly kind: 'vmdk-stream'
-  /** Where the first marker stands. */
-  readonly firstMarkerOffset: number
+  /** Absent if only the footer tells. */
+  readonly directoryOffset?: number
   readonly directoryEntries: number
   readonly tableEntries: number
   readonly grainBytes: number
   readonly zeroGrains: boolean
+  /** Where the first marker stands. */
+  readonly firstMarkerOffset: number
 }
 
 export interface VdiTables {

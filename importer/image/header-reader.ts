@@ -1,5 +1,6 @@
 /** Reads headers for the parsers and trusts nothing: every length is bounded and every field lies inside of what was read. */
 import { CdiError } from '../../src/errors.ts'
+import { invalidImage } from './invalid-image.ts'
 
 /** Reads exactly `length` bytes at `offset` of the image. */
 export type ReadImage = (offset: number, length: number) => Promise<Buffer>
@@ -72,7 +73,7 @@ export class HeaderReader {
   }
 
   invalid(why: string): CdiError {
-    return new CdiError('CDI_FORMAT_INVALID', `Image ${this.name} is not a valid ${this.format} image: ${why}`)
+    return invalidImage(this)(why)
   }
 
   unsupported(why: string): CdiError {

@@ -49,6 +49,7 @@ export async function inspectVdi(reader: HeaderReader): Promise<ImageFacts> {
   reader.requireInside('block map', mapOffset, blocks * 4)
   const allocated = header.readUInt32LE(0x184)
   if (allocated > blocks) throw reader.invalid(`${allocated} of ${blocks} blocks are said to be allocated`)
+  const tables = { kind: 'vdi', mapOffset, dataOffset, blockBytes } as const
   return {
     format: 'vdi',
     virtualSizeBytes,
@@ -56,6 +57,7 @@ export async function inspectVdi(reader: HeaderReader): Promise<ImageFacts> {
     features: [typeName],
     layout: 'mapped',
     notes: [],
-    tables: { kind: 'vdi', mapOffset, dataOffset, blockBytes },
+    tables,
+    onePass: tables,
   }
 }

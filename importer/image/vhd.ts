@@ -4,8 +4,10 @@
  */
 import { printable } from './header-reader.ts'
 import type { HeaderReader } from './header-reader.ts'
-import type { ImageFacts } from './facts.ts'
+import { leastUnitBytes } from './facts.ts'
+import type { ImageFacts, VhdTables } from './facts.ts'
 
+const sector = 512
 const footerBytes = 512
 const dynamicHeaderBytes = 1024
 const cookie = 'conectix'
@@ -38,14 +40,18 @@ export async function inspectVhd(reader: HeaderReader): Promise<ImageFacts> {
     case diskType.fixed:
       reader.requireInside('disk', 0, virtualSizeBytes + footerBytes)
       return { ...common, features: ['fixed'], layout: 'flat' }
-    case diskType.dynamic:
+    case diskType.dynamic: {
+      const tables = await readTables(reader, footer, virtualSizeBytes)
+      const { blockBytes } = tables
       return {
         ...common,
-        clusterBytes: await blockBytes(reader, footer, virtualSizeBytes),
+        clusterBytes: blockBytes,
         features: ['dynamic'],
         layout: 'mapped',
-        tables: 'only qemu reads its block table',
+        tables: blockBytes < leastUnitBytes ? `its blocks have only ${blockBytes} bytes` : tables,
+        onePass: tables,
       }
+    }
     case diskType.differencing:
       throw reader.backedBy(await parentName(reader, footer))
     default:
@@ -87,15 +93,21 @@ async function readDynamicHeader(reader: HeaderReader, footer: Buffer): Promise<
   return header
 }
 
-async function blockBytes(reader: HeaderReader, footer: Buffer, virtualSizeBytes: number): Promise<number> {
+async function readTables(reader: HeaderReader, footer: Buffer, virtualSizeBytes: number): Promise<VhdTables> {
   const header = await readDynamicHeader(reader, footer)
   const entries = header.readUInt32BE(0x1c)
-  const size = header.readUInt32BE(0x20)
-  if (size < 512 || (size & (size - 1)) !== 0) throw reader.invalid(`blocks of ${size} bytes`)
+  const blockBytes = header.readUInt32BE(0x20)
+  if (blockBytes < sector || (blockBytes & (blockBytes - 1)) !== 0)
+    throw reader.invalid(`blocks of ${blockBytes} bytes`)
   if (entries > maxTableEntries) throw reader.invalid(`a block table of ${entries} entries`)
-  if (entries * size < virtualSizeBytes) throw reader.invalid(`${entries} blocks do not hold ${virtualSizeBytes} bytes`)
-  reader.requireInside('block table', reader.safe('block table', header.readBigUInt64BE(0x10)), entries * 4)
-  return size
+  if (entries * blockBytes < virtualSizeBytes) {
+    throw reader.invalid(`${entries} blocks do not hold ${virtualSizeBytes} bytes`)
+  }
+  const tableOffset = reader.safe('block table', header.readBigUInt64BE(0x10))
+  reader.requireInside('block table', tableOffset, entries * 4)
+  // A bit for each sector, in whole sectors.
+  const bitmapBytes = Math.ceil(blockBytes / (sector * 8) / sector) * sector
+  return { kind: 'vhd', tableOffset, blockBytes, bitmapBytes }
 }
 
 async function parentName(reader: HeaderReader, footer: Buffer): Promise<string> {

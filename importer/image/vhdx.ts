@@ -66,6 +66,13 @@ export async function inspectVhdx(reader: HeaderReader): Promise<ImageFacts> {
     throw reader.invalid(`its block table has ${regions.bat.length} bytes, ${entries * 8} are needed`)
   }
   reader.requireInside('block table', regions.bat.offset, entries * 8)
+  const tables = {
+    kind: 'vhdx',
+    batOffset: regions.bat.offset,
+    batEntries: entries,
+    chunkRatio,
+    blockBytes,
+  } as const
   return {
     format: 'vhdx',
     virtualSizeBytes,
@@ -73,13 +80,8 @@ export async function inspectVhdx(reader: HeaderReader): Promise<ImageFacts> {
     features: [(parameters.readUInt32LE(4) & 1) === 0 ? 'dynamic' : 'fixed'],
     layout: 'mapped',
     notes: [],
-    tables: {
-      kind: 'vhdx',
-      batOffset: regions.bat.offset,
-      batEntries: entries,
-      chunkRatio,
-      blockBytes,
-    },
+    tables,
+    onePass: tables,
   }
 }
 

@@ -6,10 +6,16 @@
 import { printable } from './header-reader.ts'
 import type { HeaderReader } from './header-reader.ts'
 import { leastUnitBytes } from './facts.ts'
-import type { ImageFacts, ImageTables } from './facts.ts'
+import type { ImageFacts, ImageTables, OnePass, VmdkOnePass, VmdkTables } from './facts.ts'
 
 const sector = 512
-const flag = { newlineTest: 1 << 0, zeroGrains: 1 << 2, compressed: 1 << 16, markers: 1 << 17 } as const
+const flag = {
+  newlineTest: 1 << 0,
+  secondDirectory: 1 << 1,
+  zeroGrains: 1 << 2,
+  compressed: 1 << 16,
+  markers: 1 << 17,
+} as const
 /** "The grain directory stands in the footer", 1024 bytes before the end. */
 const directoryAtEnd = 0xffff_ffff_ffff_ffffn
 const footerDistanceBytes = 1024
@@ -24,8 +30,11 @@ const maxGrainSectors = 128 * 1024
 
 /** Grains that are decoded as a whole. */
 const mostDeflatedBytes = 1024 * 1024
+/** Of an image that is read in one pass: what is known of each table waits in memory. 4 TiB in grains of 64 KiB. */
+const mostDirectoryEntries = 128 * 1024
 
-interface Extent {
+/** The header of a sparse extent, which its footer repeats. */
+export interface VmdkExtent {
   readonly version: number
   readonly flags: number
   readonly capacitySectors: bigint
@@ -33,13 +42,14 @@ interface Extent {
   readonly descriptorSector: bigint
   readonly descriptorSectors: bigint
   readonly tableEntries: number
+  readonly secondDirectorySector: bigint
   readonly directorySector: bigint
   readonly overheadSectors: bigint
   readonly compression: number
 }
 
 export async function inspectVmdk(reader: HeaderReader): Promise<ImageFacts> {
-  const header = parseExtent(reader, await reader.read(0, sector))
+  const header = parseVmdkExtent(reader, await reader.read(0, sector))
   const descriptor = await readDescriptor(reader, header)
   const createType = checkDescriptor(reader, descriptor)
   const extent = await withFooter(reader, header)
@@ -53,18 +63,67 @@ export async function inspectVmdk(reader: HeaderReader): Promise<ImageFacts> {
     layout: createType.toLowerCase() === 'streamoptimized' ? 'streamed' : 'mapped',
     notes: [],
     tables: tables(extent, clusterBytes),
+    onePass: onePass(header, clusterBytes),
   }
 }
 
-function tables(
-  { flags, compression, version, capacitySectors, tableEntries, directorySector }: Extent,
-  grainBytes: number,
-): ImageTables | string {
+/** The tables as they are read by ranges. */
+function tables(extent: VmdkExtent, grainBytes: number): ImageTables | string {
   if (grainBytes < leastUnitBytes) return `its grains have only ${grainBytes} bytes`
+  if (extent.directorySector === directoryAtEnd) return 'its grain directory is not known yet'
+  return oddGrains(extent, grainBytes) ?? tablesOf(extent, grainBytes)
+}
+
+/** What is known from the header alone, before anything else has come. */
+function onePass(header: VmdkExtent, grainBytes: number): OnePass | string {
+  const odd = oddGrains(header, grainBytes)
+  if (odd !== undefined) return odd
+  const { deflated, ...found } = tablesOf(header, grainBytes)
+  const { directoryEntries, directoryOffset, tableEntries, zeroGrains } = found
+  if (directoryEntries > mostDirectoryEntries) return `its grain directory has ${directoryEntries} entries`
+  const isAtEnd = header.directorySector === directoryAtEnd
+  if (deflated) {
+    if (header.overheadSectors === 0n) return 'its header does not say where its grains begin'
+    return {
+      kind: 'vmdk-stream',
+      ...(isAtEnd ? {} : { directoryOffset }),
+      directoryEntries,
+      tableEntries,
+      grainBytes,
+      zeroGrains,
+      firstMarkerOffset: Number(header.overheadSectors) * sector,
+    }
+  }
+  if (isAtEnd) return 'its grain directory stands at its end, and its grains have no markers'
+  return { ...found, deflated, copies: copiesOf(header, found) }
+}
+
+/** The second directory and its tables stand in front of the first ones. */
+function copiesOf(
+  { flags, secondDirectorySector, directorySector }: VmdkExtent,
+  { directoryEntries, tableEntries }: Pick<VmdkTables, 'directoryEntries' | 'tableEntries'>,
+): VmdkOnePass['copies'] {
+  if ((flags & flag.secondDirectory) === 0 || secondDirectorySector === 0n || secondDirectorySector > directorySector) {
+    return { offset: 0, length: 0 }
+  }
+  const offset = Number(secondDirectorySector) * sector
+  const sectorsOf = (entries: number): number => Math.ceil((entries * 4) / sector)
+  const mostBytes = (sectorsOf(directoryEntries) + directoryEntries * sectorsOf(tableEntries)) * sector
+  return { offset, length: Math.min(mostBytes, Number(directorySector) * sector - offset) }
+}
+
+/** Why we leave the grains to qemu, as a clause. */
+function oddGrains({ flags, compression, version }: VmdkExtent, grainBytes: number): string | undefined {
   if (compression === 1 && (flags & flag.markers) === 0) return 'its compressed grains have no markers'
   if (compression === 1 && grainBytes > mostDeflatedBytes) return `its compressed grains have ${grainBytes} bytes`
   if (compression === 0 && version > 2) return `version ${version} without compression`
-  if (directorySector === directoryAtEnd) return 'its grain directory is not known yet'
+  return undefined
+}
+
+function tablesOf(
+  { flags, compression, capacitySectors, tableEntries, directorySector }: VmdkExtent,
+  grainBytes: number,
+): VmdkTables {
   return {
     kind: 'vmdk',
     directoryOffset: Number(directorySector) * sector,
@@ -76,9 +135,10 @@ function tables(
   }
 }
 
-function parseExtent(reader: HeaderReader, bytes: Buffer): Extent {
-  if (bytes.toString('latin1', 0, 4) !== 'KDMV') throw reader.invalid('the magic is missing')
-  const extent: Extent = {
+/** Parses header or footer. Throws what `faults` makes of what it finds. */
+export function parseVmdkExtent(faults: Pick<HeaderReader, 'invalid' | 'unsupported'>, bytes: Buffer): VmdkExtent {
+  if (bytes.toString('latin1', 0, 4) !== 'KDMV') throw faults.invalid('the magic is missing')
+  const extent: VmdkExtent = {
     version: bytes.readUInt32LE(4),
     flags: bytes.readUInt32LE(8),
     capacitySectors: bytes.readBigUInt64LE(12),
@@ -86,20 +146,21 @@ function parseExtent(reader: HeaderReader, bytes: Buffer): Extent {
     descriptorSector: bytes.readBigUInt64LE(28),
     descriptorSectors: bytes.readBigUInt64LE(36),
     tableEntries: bytes.readUInt32LE(44),
+    secondDirectorySector: bytes.readBigUInt64LE(48),
     directorySector: bytes.readBigUInt64LE(56),
     overheadSectors: bytes.readBigUInt64LE(64),
     compression: bytes.readUInt16LE(77),
   }
-  if (extent.version < 1 || extent.version > 3) throw reader.unsupported(`version ${extent.version}`)
-  if (extent.compression > 1) throw reader.unsupported(`compression algorithm ${extent.compression}`)
+  if (extent.version < 1 || extent.version > 3) throw faults.unsupported(`version ${extent.version}`)
+  if (extent.compression > 1) throw faults.unsupported(`compression algorithm ${extent.compression}`)
   // The bytes \n, space, \r\n betray a transfer in text mode, which has damaged everything behind them too.
   if ((extent.flags & flag.newlineTest) !== 0 && bytes.toString('latin1', 73, 77) !== '\n \r\n') {
-    throw reader.invalid('line ends were converted in transfer')
+    throw faults.invalid('line ends were converted in transfer')
   }
   return extent
 }
 
-async function readDescriptor(reader: HeaderReader, extent: Extent): Promise<string> {
+async function readDescriptor(reader: HeaderReader, extent: VmdkExtent): Promise<string> {
   if (extent.descriptorSector === 0n || extent.descriptorSectors === 0n) {
     throw reader.unsupported('it has no descriptor: it is one piece of a disk that was split into several files')
   }
@@ -146,9 +207,9 @@ function checkDescriptor(reader: HeaderReader, text: string): string {
 }
 
 /** A streamed image knows its directory only in the end; the footer then counts instead of the header. */
-async function withFooter(reader: HeaderReader, header: Extent): Promise<Extent> {
+async function withFooter(reader: HeaderReader, header: VmdkExtent): Promise<VmdkExtent> {
   if (header.directorySector !== directoryAtEnd || reader.sizeBytes === undefined) return header
-  const footer = parseExtent(reader, await reader.read(reader.sizeBytes - footerDistanceBytes, sector))
+  const footer = parseVmdkExtent(reader, await reader.read(reader.sizeBytes - footerDistanceBytes, sector))
   if (footer.capacitySectors !== header.capacitySectors || footer.grainSectors !== header.grainSectors) {
     throw reader.invalid('header and footer contradict each other')
   }
@@ -156,7 +217,7 @@ async function withFooter(reader: HeaderReader, header: Extent): Promise<Extent>
   return footer
 }
 
-function checkTables(reader: HeaderReader, extent: Extent): number {
+function checkTables(reader: HeaderReader, extent: VmdkExtent): number {
   const { capacitySectors, grainSectors, tableEntries } = extent
   if (grainSectors === 0n || grainSectors > BigInt(maxGrainSectors) || (grainSectors & (grainSectors - 1n)) !== 0n) {
     throw reader.invalid(`grains of ${grainSectors} sectors`)

@@ -2,6 +2,11 @@
 import type { ImageFacts, OnePass } from '../facts.ts'
 import type { ForwardReader } from './forward.ts'
 import { readQcow2Forward } from './qcow2.ts'
+import { readVdiForward } from './vdi.ts'
+import { readVhdForward } from './vhd.ts'
+import { readVhdxForward } from './vhdx.ts'
+import { readVmdkStreamForward } from './vmdk-stream.ts'
+import { readVmdkForward } from './vmdk.ts'
 
 /** What a reader is made of. */
 export interface ReaderInput<Layout extends OnePass> {
@@ -17,6 +22,16 @@ export function forwardReader({ layout, facts, name }: ReaderInput<OnePass>): Fo
   switch (layout.kind) {
     case 'qcow2':
       return readQcow2Forward({ layout, facts, name })
+    case 'vdi':
+      return readVdiForward({ layout, facts, name })
+    case 'vhd':
+      return readVhdForward({ layout, facts, name })
+    case 'vhdx':
+      return readVhdxForward({ layout, facts, name })
+    case 'vmdk':
+      return readVmdkForward({ layout, facts, name })
+    case 'vmdk-stream':
+      return readVmdkStreamForward({ layout, facts, name })
     default:
       return layout satisfies never
   }
