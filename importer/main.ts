@@ -11,6 +11,7 @@ import type { WorkerPaths } from './config.ts'
 import { openJournal } from './journal.ts'
 import { serveWorkerMetrics } from './metrics-server.ts'
 import { Progress } from './progress.ts'
+import type { ContainerDiskRequest, SourceRequest } from './request.ts'
 import { runImport } from './run.ts'
 import { failure, success, writeTermination } from './termination.ts'
 import type { Termination } from './termination.ts'
@@ -32,9 +33,26 @@ export async function main(args: readonly string[], places: WorkerPlaces = podPl
     // Not once: execa's signal-exit ends a process at once that nobody else seems to look after.
     process.on(name, () => stop.abort(new CdiError('CDI_ABORTED', `stopped by ${name}`)))
   }
-  const termination = await work({ log, signal: stop.signal, places })
+  const { termination, source } = await work({ log, signal: stop.signal, places })
   await writeTermination(places.paths.terminationLog, termination)
+  if (termination.exitCode === 0 && source?.type === 'containerDisk') await release(source, log)
   process.exit(termination.exitCode)
+}
+
+/** This worker will not be started again, so the image is not needed any more. */
+async function release(source: ContainerDiskRequest, log: Log): Promise<void> {
+  const { releaseContainer } = await import('./sources/container-disk.ts')
+  try {
+    await releaseContainer(source)
+  } catch (err) {
+    log.error({ err }, 'the container of the image goes on waiting')
+  }
+}
+
+interface Work {
+  readonly termination: Termination
+  /** Absent if the environment made no sense. */
+  readonly source?: SourceRequest
 }
 
 async function work({
@@ -45,11 +63,14 @@ async function work({
   log: Log
   signal: AbortSignal
   places: WorkerPlaces
-}): Promise<Termination> {
+}): Promise<Work> {
   const progress = new Progress()
   let metrics: AsyncDisposable | undefined
+  let source: SourceRequest | undefined
+  const ended = (termination: Termination): Work => ({ termination, ...(source === undefined ? {} : { source }) })
   try {
     const { request, ownerUid } = await loadWorkerConfig(process.env, paths)
+    source = request.source
     // Not waited for: the transfer need not stand still while a certificate is made.
     const serving = (async () => {
       try {
@@ -63,14 +84,14 @@ async function work({
     await serving
     log.info({ ...result }, 'Import Complete')
     const { preallocationApplied, labels } = result
-    return success({ blank: request.source.type === 'blank', preallocationApplied, labels })
+    return ended(success({ blank: source.type === 'blank', preallocationApplied, labels }))
   } catch (thrown) {
     const error = toCdiError(signal.aborted && signal.reason instanceof CdiError ? signal.reason : thrown)
     log.error(
       { err: error, code: error.code, kind: error.kind, remedy: error.remedy, details: error.details },
       error.message,
     )
-    return failure(error)
+    return ended(failure(error))
   } finally {
     await metrics?.[Symbol.asyncDispose]()
   }

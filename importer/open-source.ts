@@ -16,9 +16,15 @@ export async function openSource(
   switch (request.type) {
     case 'http':
       return openHttp({ ...request, log }, signal)
+    case 's3': {
+      const { openS3 } = await import('./sources/s3.ts')
+      return openS3({ request, log }, signal)
+    }
+    case 'containerDisk': {
+      const { openContainerDisk } = await import('./sources/container-disk.ts')
+      return openContainerDisk({ request, log }, signal)
+    }
     case 'registry':
-    case 'containerDisk':
-    case 's3':
     case 'gcs':
       throw new CdiError('CDI_INTERNAL', `sources of type ${request.type} are not wired`)
     case 'file':
