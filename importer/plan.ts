@@ -6,7 +6,14 @@ import type { Encoding } from './formats/decoder.ts'
 import type { DiskFormat } from './formats/detect.ts'
 import type { ImageFacts } from './image/facts.ts'
 
-export type Route = 'copyRanges' | 'copyStream' | 'copyExtents' | 'convertRanges' | 'convertStaged' | 'unpackArchive'
+export type Route =
+  | 'copyRanges'
+  | 'copyStream'
+  | 'copyExtents'
+  | 'convertRanges'
+  | 'convertStream'
+  | 'convertStaged'
+  | 'unpackArchive'
 
 export interface PlanInput {
   readonly contentType: 'kubevirt' | 'archive'
@@ -20,6 +27,8 @@ export interface PlanInput {
   readonly format: DiskFormat
   /** Images: their tables, or why only qemu-img reads them. */
   readonly tables?: ImageFacts['tables']
+  /** Images: what reading them in one pass goes by, or why they have to be staged; absent if their headers were not seen. */
+  readonly onePass?: ImageFacts['onePass']
   /** A digest has to see every byte, in order. */
   readonly checksum?: boolean
 }
@@ -32,7 +41,15 @@ export interface Plan {
 }
 
 /** Chooses the route; never throws. */
-export function planImport({ contentType, source, encodings, format, tables, checksum = false }: PlanInput): Plan {
+export function planImport({
+  contentType,
+  source,
+  encodings,
+  format,
+  tables,
+  onePass,
+  checksum = false,
+}: PlanInput): Plan {
   if (contentType === 'archive') {
     return { route: 'unpackArchive', why: 'the content type is archive', needsScratch: false }
   }
@@ -77,10 +94,18 @@ export function planImport({ contentType, source, encodings, format, tables, che
       needsScratch: false,
     }
   }
-  const reason = packed
+  const access = packed
     ? `${format} inside ${encodings.join(' in ')}`
     : `${format} from a source that can only be read forward`
-  return { route: 'convertStaged', why: `${reason}: staged before it is converted`, needsScratch: true }
+  if (typeof onePass === 'object') {
+    return { route: 'convertStream', why: `${access}: converted while it streams by`, needsScratch: false }
+  }
+  const staged = onePass ?? 'its headers are not all among the first bytes'
+  return {
+    route: 'convertStaged',
+    why: `${access}: staged before it is converted, because ${staged}`,
+    needsScratch: true,
+  }
 }
 
 /** Why qemu-img converts the image, as a clause; undefined if we copy from it ourselves. */

@@ -37,6 +37,13 @@ const step = {
   resize: 'Unable to process data: Unable to resize disk image to requested size',
   blank: 'Unable to create blank image',
 } as const
+/** Routes from a disk format to a raw disk. */
+const converting: ReadonlySet<Route> = new Set([
+  'copyExtents',
+  'convertRanges',
+  'convertStream',
+  'convertStaged',
+] as const)
 
 export interface ImportDeps {
   readonly log: Log
@@ -242,6 +249,20 @@ async function move({ request, source, survey, target, digest, progress, signal,
       })
       return facts.virtualSizeBytes
     }
+    case 'convertStream': {
+      const facts = known(survey.facts)
+      const { scratchDirectory } = request
+      const { convertStream } = await import('./routes/convert-stream.ts')
+      await convertStream({
+        ...common,
+        source,
+        encodings: survey.encodings,
+        facts,
+        onBytes: progress.bytes,
+        ...(scratchDirectory === undefined ? {} : { scratchDirectory }),
+      })
+      return facts.virtualSizeBytes
+    }
     case 'convertStaged': {
       const { convertStaged } = await import('./routes/convert-staged.ts')
       return convertStaged({
@@ -354,8 +375,7 @@ function connectStep({ source: { type } }: ImportRequest): string {
 }
 
 function transferStep(route: Route): string {
-  const converts = route === 'copyExtents' || route === 'convertRanges' || route === 'convertStaged'
-  return converts ? step.convert : step.file
+  return converting.has(route) ? step.convert : step.file
 }
 
 function warnAboutContentType({ source, request, log }: { source: Source; request: ImportRequest; log: Log }): void {

@@ -57,6 +57,7 @@ export async function surveySource({
     format,
     checksum,
     ...(facts?.tables === undefined ? {} : { tables: facts.tables }),
+    ...(facts?.onePass === undefined ? {} : { onePass: facts.onePass }),
   })
   if (contentType === 'archive') return { encodings, format, plan }
   if (format === 'raw') return { encodings, format, plan, ...(await rawSize(source, encodings, signal)) }

@@ -1,23 +1,23 @@
 /** Decodes a packed cluster or grain, in a thread of the pool. */
 import { promisify } from 'node:util'
-import { inflate, inflateRaw } from 'node:zlib'
-import type { InputType, ZlibOptions } from 'node:zlib'
+import { inflate, inflateRaw, zstdDecompress } from 'node:zlib'
+import type { InputType } from 'node:zlib'
 import { CdiError } from '../../src/errors.ts'
 import type { Extent } from './extents.ts'
 
-type Inflate = (bytes: InputType, options: ZlibOptions) => Promise<Buffer>
-const inflateBytes: Inflate = promisify(inflate)
-const inflateRawBytes: Inflate = promisify(inflateRaw)
-/** qcow2 packs with a window of 4 KiB. */
-const qcow2WindowBits = 12
-/** A sector number and the length of the stream. */
-const grainMarkerBytes = 12
-/** Room behind the decoded unit, so that its end and the stream's are seen in one step. */
-const spareBytes = 64
+/** `deflate` is a raw stream, `zlib` has its frame, `grain` is one behind the marker of VMDK, `zstd` a frame. */
+export type PackedCoding = 'deflate' | 'zlib' | 'grain' | 'zstd'
 
-export interface UnpackExtent {
-  readonly extent: Extent
-  /** `extent.sourceBytes` bytes, lent until the promise settles. */
+/** A cluster or grain that is packed, in bytes. */
+export interface PackedUnit {
+  readonly coding: PackedCoding
+  /** What of the disk it holds: of the decoded unit, whose rest is dropped at the end of the disk. */
+  readonly diskBytes: number
+  readonly sourceOffset: number
+}
+
+interface Packing {
+  /** The packed bytes and perhaps more behind them; lent until the promise settles. */
   readonly bytes: Buffer
   /** Size of a cluster or grain. */
   readonly unitBytes: number
@@ -25,29 +25,75 @@ export interface UnpackExtent {
   readonly name: string
 }
 
+export interface Unpacked {
+  /** Of the disk. */
+  readonly bytes: Buffer
+  /** How many of the packed bytes belonged to it. */
+  readonly usedBytes: number
+}
+
+interface DecodeOptions {
+  readonly chunkSize: number
+  readonly maxOutputLength: number
+  readonly windowBits?: number
+}
+
+/** What node:zlib calls back with if it is asked for `info`. */
+interface Decoded {
+  readonly buffer: Buffer
+  readonly engine: { readonly bytesWritten: number }
+}
+
+type Decode = (bytes: InputType, options: DecodeOptions & { readonly info: true }) => Promise<Decoded>
+
+const decoders = {
+  deflate: promisify(inflateRaw) as unknown as Decode,
+  zlib: promisify(inflate) as unknown as Decode,
+  zstd: promisify(zstdDecompress) as unknown as Decode,
+} as const
+/** qcow2 packs with a window of 4 KiB. */
+const qcow2WindowBits = 12
+/** A sector number and the length of the stream. */
+const grainMarkerBytes = 12
+/** Room behind the decoded unit, so that its end and the stream's are seen in one step. */
+const spareBytes = 64
+
 /** Resolves with the extent's bytes of the disk. Throws CDI_CONVERT_FAILED if they are damaged. */
-export async function unpackExtent({ extent, bytes, unitBytes, name }: UnpackExtent): Promise<Buffer> {
-  const options = { chunkSize: unitBytes + spareBytes, maxOutputLength: unitBytes }
+export async function unpackExtent({ extent, ...packing }: Packing & { readonly extent: Extent }): Promise<Buffer> {
+  const { coding, diskBytes, sourceOffset } = extent
+  if (coding === 'stored') throw new CdiError('CDI_INTERNAL', 'what is stored needs no decoding')
+  const { bytes } = await unpack({ unit: { coding, diskBytes, sourceOffset }, ...packing })
+  return bytes
+}
+
+/** Resolves with the unit's bytes of the disk. Throws CDI_CONVERT_FAILED if they are damaged. */
+export async function unpack({
+  unit,
+  bytes,
+  unitBytes,
+  name,
+}: Packing & { readonly unit: PackedUnit }): Promise<Unpacked> {
+  const { coding, diskBytes, sourceOffset } = unit
   const damaged = (cause?: unknown): CdiError =>
-    new CdiError(
-      'CDI_CONVERT_FAILED',
-      `Image ${name} is damaged: what lies at byte ${extent.sourceOffset} does not decode`,
-      {
-        cause,
-      },
-    )
-  let decoded: Buffer
+    new CdiError('CDI_CONVERT_FAILED', `Image ${name} is damaged: what lies at byte ${sourceOffset} does not decode`, {
+      cause,
+    })
+  let decoded: Decoded
   try {
-    decoded =
-      extent.coding === 'deflate'
-        ? await inflateRawBytes(bytes, { ...options, windowBits: qcow2WindowBits })
-        : await inflateBytes(grainStream(bytes), options)
+    decoded = await decoders[coding === 'grain' ? 'zlib' : coding](coding === 'grain' ? grainStream(bytes) : bytes, {
+      chunkSize: unitBytes + spareBytes,
+      maxOutputLength: unitBytes,
+      info: true,
+      ...(coding === 'deflate' ? { windowBits: qcow2WindowBits } : {}),
+    })
   } catch (error) {
     throw damaged(error)
   }
-  const wantedBytes = extent.coding === 'deflate' ? unitBytes : extent.diskBytes
-  if (decoded.length < wantedBytes) throw damaged()
-  return decoded.length === extent.diskBytes ? decoded : decoded.subarray(0, extent.diskBytes)
+  const { buffer, engine } = decoded
+  // A cluster is packed as a whole, a grain only as far as the disk reaches.
+  const wantedBytes = coding === 'deflate' || coding === 'zstd' ? unitBytes : diskBytes
+  if (buffer.length < wantedBytes) throw damaged()
+  return { bytes: buffer.length === diskBytes ? buffer : buffer.subarray(0, diskBytes), usedBytes: engine.bytesWritten }
 }
 
 function grainStream(bytes: Buffer): Buffer {

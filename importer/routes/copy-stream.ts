@@ -65,7 +65,8 @@ export async function copyStream({
   return sizeBytes
 }
 
-function streamAll({
+/** Streams a source from front to end, over several connections if it has ranges. Throws as its streams do. */
+export function streamAll({
   source,
   sink,
   onBytes,

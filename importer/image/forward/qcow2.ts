@@ -3,8 +3,9 @@
  * claims are made in time; what they are not, the engine holds. Tables are asked for one after the other, as they stand
  * in the file: nothing grows with their number but the list of where they are.
  */
-import { CdiError } from '../../../src/errors.ts'
 import type { Qcow2OnePass } from '../facts.ts'
+import { invalidImage } from '../invalid-image.ts'
+import type { Invalid } from '../invalid-image.ts'
 import { offsetAt, readL2Table, tableCoverBytes } from '../qcow2-table.ts'
 import type { Qcow2Pieces } from '../qcow2-table.ts'
 import type { ForwardReader, ForwardTables } from './forward.ts'
@@ -18,16 +19,25 @@ const mostIgnoredBlocks = 64 * 1024
 /** Makes the reader of a qcow2 image without internal snapshots. It throws CDI_FORMAT_INVALID. */
 export function readQcow2Forward({ layout, facts, name }: ReaderInput<Qcow2OnePass>): ForwardReader {
   return (tables) => {
+    const invalid = invalidImage({ name, format: facts.format })
+    const clusters = new Clusters({ tables, layout, virtualSizeBytes: facts.virtualSizeBytes, invalid })
     tables.ignore(0, 2 ** layout.clusterBits)
-    ignoreReferenceCounts(tables, layout)
-    const invalid = (why: string): CdiError =>
-      new CdiError('CDI_FORMAT_INVALID', `Image ${name} is not a valid qcow2 image: ${why}`)
-    new Clusters({ tables, layout, virtualSizeBytes: facts.virtualSizeBytes, invalid }).start()
+    ignoreReferenceCounts({ tables, layout, isOver: () => clusters.areThrough })
+    clusters.start()
   }
 }
 
 /** Counts say which clusters are in use, which the tables do too. */
-function ignoreReferenceCounts(tables: ForwardTables, layout: Qcow2OnePass): void {
+function ignoreReferenceCounts({
+  tables,
+  layout,
+  isOver,
+}: {
+  readonly tables: ForwardTables
+  readonly layout: Qcow2OnePass
+  /** Nothing is held any more, so that nothing has to be ignored. */
+  readonly isOver: () => boolean
+}): void {
   const { referenceTableOffset, referenceTableBytes, clusterBits } = layout
   const clusterBytes = 2 ** clusterBits
   let ignored = 0
@@ -35,6 +45,7 @@ function ignoreReferenceCounts(tables: ForwardTables, layout: Qcow2OnePass): voi
     const length = Math.min(pieceBytes, referenceTableBytes - done)
     if (length === 0) return
     tables.table(referenceTableOffset + done, length, (bytes) => {
+      if (isOver()) return
       for (let at = 0; at < length && ignored < mostIgnoredBlocks; at += 8) {
         const offset = offsetAt(bytes, at)
         // Wrong ones do no harm here: what a table names is not lost by it.
@@ -52,7 +63,7 @@ interface ClustersInput {
   readonly tables: ForwardTables
   readonly layout: Qcow2OnePass
   readonly virtualSizeBytes: number
-  readonly invalid: (why: string) => CdiError
+  readonly invalid: Invalid
 }
 
 /** The two levels of tables. */
@@ -61,8 +72,9 @@ class Clusters {
   readonly #layout: Qcow2OnePass
   readonly #clusterBytes: number
   readonly #virtualSizeBytes: number
-  readonly #invalid: (why: string) => CdiError
+  readonly #invalid: Invalid
   readonly #pieces: Qcow2Pieces
+  #areThrough = false
   /** Where second-level tables stand, and which part of the disk they describe, in turn. */
   #offsets: number[] = []
   #indexes: number[] = []
@@ -84,6 +96,11 @@ class Clusters {
       },
       invalid,
     }
+  }
+
+  /** Everything has been claimed. */
+  get areThrough(): boolean {
+    return this.#areThrough
   }
 
   start(): void {
@@ -123,6 +140,7 @@ class Clusters {
     const offset = this.#offsets[turn]
     const index = this.#indexes[turn]
     if (offset === undefined || index === undefined) {
+      this.#areThrough = true
       this.#tables.complete()
       return
     }
