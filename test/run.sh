@@ -48,7 +48,10 @@ failed=0
 for tier in $tiers; do
   if [ "$tier" = unit ]; then npm run -s check || failed=1; fi
   # Compiled before the tests start, not inside of the first ones that need it.
-  if [ "$tier" = data ]; then node test/cluster/main.ts build kubernetes || { failed=1; continue; }; fi
+  if [ "$tier" = data ]; then
+    { node test/cluster/main.ts build kubernetes && node test/fixtures/go-programs.ts toxiproxy versitygw fake-gcs-server; } ||
+      { failed=1; continue; }
+  fi
   if [ "$tier" = cluster ]; then
     prepare_cluster || { failed=1; continue; }
   fi

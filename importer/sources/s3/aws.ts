@@ -126,9 +126,11 @@ function credentialsFault(error: unknown): CdiError {
       details: { status },
     })
   }
-  return new CdiError('CDI_CREDENTIALS_INVALID', `no credentials from the settings for AWS: ${textOf(error)}`, {
-    cause: error,
-  })
+  return new CdiError(
+    'CDI_CREDENTIALS_INVALID',
+    `no credentials from the settings for AWS (AWS_PROFILE and other variables, files in ~/.aws): ${textOf(error)}`,
+    { cause: error },
+  )
 }
 
 function textOf(error: unknown): string {
