@@ -236,15 +236,17 @@ async function readStart(path: string, mostBytes: number): Promise<string> {
   }
 }
 
-/** Gives what the system says a code; `EACCES` means that the two containers run as different users. */
+/** Gives what the system says a code. */
 async function explained<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {
     if (error instanceof CdiError || codeOf(error) === undefined) throw error
+    // The kernel shows a process to its own user and group only (proc(5), "ptrace access mode").
+    const hint = codeOf(error) === 'EACCES' ? '; both containers must run as the same user and group' : ''
     throw new CdiError(
       'CDI_SOURCE_UNREACHABLE',
-      `the files of the image's container cannot be read: ${(error as Error).message}`,
+      `the files of the image's container cannot be read: ${(error as Error).message}${hint}`,
       { cause: error },
     )
   }
