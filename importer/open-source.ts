@@ -24,7 +24,10 @@ export async function openSource(
       const { openContainerDisk } = await import('./sources/container-disk.ts')
       return openContainerDisk({ request, log }, signal)
     }
-    case 'registry':
+    case 'registry': {
+      const { openRegistry } = await import('./sources/registry.ts')
+      return openRegistry({ request, log }, signal)
+    }
     case 'gcs':
       throw new CdiError('CDI_INTERNAL', `sources of type ${request.type} are not wired`)
     case 'file':

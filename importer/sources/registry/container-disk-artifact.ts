@@ -5,13 +5,9 @@
  */
 import { shownName } from '../../formats/tar-name.ts'
 import { noDiskFault } from './container-disk-fault.ts'
+import { isImageConfig } from './image-config.ts'
 import type { ContainerImage, Layer } from './image.ts'
 
-/** Media types of configurations that make a manifest a container image, whose layers are file system trees. */
-const imageTypes: ReadonlySet<string> = new Set([
-  'application/vnd.oci.image.config.v1+json',
-  'application/vnd.docker.container.image.v1+json',
-])
 const kubevirtDisk = 'application/vnd.kubevirt.disk.'
 /** Stands for nothing (OCI image specification, "Guidance for an Empty Descriptor"). */
 const emptyType = 'application/vnd.oci.empty.v1+json'
@@ -32,10 +28,15 @@ export interface DiskLayer {
  * Which layer of an artifact is the disk; undefined if the layers are file system trees to be searched. Throws
  * CDI_REGISTRY_NO_DISK if none or several could be meant.
  */
-export function diskLayerOf({ type, layers }: Pick<ContainerImage, 'type' | 'layers'>): DiskLayer | undefined {
+export function diskLayerOf({
+  type,
+  config,
+  layers,
+}: Pick<ContainerImage, 'type' | 'config' | 'layers'>): DiskLayer | undefined {
   const exported = layers.filter(({ mediaType }) => mediaType.startsWith(kubevirtDisk))
   if (exported.length > 0) return theOnly(exported)
-  if (imageTypes.has(type)) return undefined
+  // An image that has an artifactType too is still made for a machine.
+  if (isImageConfig(type) || config.architecture !== undefined) return undefined
   const files = layers.filter((layer) => layer.mediaType !== emptyType && !isTree(layer))
   if (files.length === 1) return theOnly(files)
   if (files.length === 0) {
