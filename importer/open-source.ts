@@ -1,4 +1,7 @@
-/** Opens what a request names. A new kind of source is one line here and one file in sources/. */
+/**
+ * Opens what a request names. A new kind of source is one line here and one file in sources/, which is loaded when it is
+ * asked for: what speaks to stores costs time and memory.
+ */
 import type { Readable } from 'node:stream'
 import { CdiError } from '../src/errors.ts'
 import type { Log } from '../src/log.ts'
@@ -28,8 +31,10 @@ export async function openSource(
       const { openRegistry } = await import('./sources/registry.ts')
       return openRegistry({ request, log }, signal)
     }
-    case 'gcs':
-      throw new CdiError('CDI_INTERNAL', `sources of type ${request.type} are not wired`)
+    case 'gcs': {
+      const { openGcs } = await import('./sources/gcs.ts')
+      return openGcs({ request, log }, signal)
+    }
     case 'file':
       return openFile({ path: request.path })
     case 'stdin':

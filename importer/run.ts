@@ -70,6 +70,10 @@ export async function runImport(deps: ImportDeps, request: ImportRequest, signal
   if (request.source.type === 'blank') return runBlank(deps, request, signal)
   const { log, progress, journal } = deps
   const { source: wanted } = request
+  const isContainer = wanted.type === 'registry' || wanted.type === 'containerDisk'
+  if (isContainer && request.contentType === 'archive') {
+    throw new CdiError('CDI_USAGE', 'ContentType must be kubevirt when Source is Registry')
+  }
   progress.enter('connect')
   await using source = await inStep(connectStep(request), () =>
     openSource({ request: wanted, stdin: deps.stdin, log }, signal),

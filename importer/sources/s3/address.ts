@@ -7,6 +7,7 @@
  * s3://host:port/bucket/key…          the same as https (so did the Go importer read it), Amazon's hosts too
  */
 import { CdiError } from '../../../src/errors.ts'
+import { encodeKey, encodePart, troubleWithKey } from '../object-key.ts'
 
 export interface S3Address {
   readonly bucket: string
@@ -114,12 +115,8 @@ function firstLabel({ hostname }: URL): string {
 function checked(address: S3Address): S3Address {
   const { bucket, key } = address
   if (!/^[\w.-]{1,255}$/.test(bucket)) throw unusable('it names no bucket; write …/bucket/key or s3://bucket/key')
-  if (!key.isWellFormed()) throw unusable('its key is no Unicode text')
-  if (key === '') throw unusable('it names a bucket but no object in it; write …/bucket/key')
-  // Every URL library between here and the store takes them for a walk through directories.
-  if (key.split('/').some((part) => part === '.' || part === '..')) {
-    throw unusable('keys with . or .. between slashes cannot be asked for over HTTP')
-  }
+  const trouble = troubleWithKey(key)
+  if (trouble !== undefined) throw unusable(trouble)
   return address
 }
 
@@ -149,16 +146,8 @@ export function inRegion(address: S3Address, region: string): S3Address {
 /** The URL to ask for, written as signatures want it. */
 export function objectUrl(address: S3Address & { readonly endpoint: URL }): URL {
   const { bucket, key, endpoint, virtualHosted, version } = address
-  const path = [...(virtualHosted ? [] : [bucket]), ...key.split('/')].map(encodePart).join('/')
+  const path = encodeKey(virtualHosted ? key : `${bucket}/${key}`)
   const url = new URL(`${endpoint.origin}${endpoint.pathname.replace(/\/+$/, '')}/${path}`)
   if (version !== undefined) url.search = `?versionId=${encodePart(version)}`
   return url
-}
-
-/** RFC 3986: everything but letters, digits and `-._~` is escaped, since the store signs it that way. */
-export function encodePart(text: string): string {
-  return encodeURIComponent(text).replace(
-    /[!'()*]/g,
-    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
-  )
 }
