@@ -37,7 +37,7 @@ export class AccessTokens {
   readonly #options: AccessTokensOptions
   #token: Token | undefined
   /** One request for all streams that wait; it is given up with the one that began it. */
-  #fetching: { readonly done: Promise<void>; readonly signal: AbortSignal } | undefined
+  #fetching: { readonly done: Promise<Token>; readonly signal: AbortSignal } | undefined
 
   constructor(options: AccessTokensOptions) {
     this.#options = options
@@ -50,7 +50,8 @@ export class AccessTokens {
       if (this.#token !== undefined && clock.now() < this.#token.renewAtMs) return this.#token.text
       const fetching = (this.#fetching ??= this.#fetch(signal))
       try {
-        await fetching.done
+        const { text } = await fetching.done
+        return text
       } catch (error) {
         signal.throwIfAborted()
         if (!fetching.signal.aborted) throw error
@@ -63,10 +64,10 @@ export class AccessTokens {
     if (this.#token?.text === text) this.#token = undefined
   }
 
-  #fetch(signal: AbortSignal): { done: Promise<void>; signal: AbortSignal } {
-    const fetch = async (): Promise<void> => {
+  #fetch(signal: AbortSignal): { done: Promise<Token>; signal: AbortSignal } {
+    const fetch = async (): Promise<Token> => {
       try {
-        this.#token = await this.#request(signal)
+        return (this.#token = await this.#request(signal))
       } finally {
         this.#fetching = undefined
       }
