@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import type { S3Request } from '../../../importer/request.ts'
@@ -171,6 +173,35 @@ describe('s3 source', () => {
       message: new RegExp(`got 307 \\(307 Temporary Redirect; it points to ${other.origin}, use that address\\)$`),
     })
     assert.equal(other.requests.length, 0)
+  })
+
+  it('reads no more of a refusal than it needs', async () => {
+    let written = 0
+    const server = createServer((_, response) => {
+      response.writeHead(403, { 'content-type': 'application/xml' })
+      response.write('<Error><Code>AccessDenied</Code><Message>Because.</Message>')
+      const endless = Buffer.alloc(65_536, 'x')
+      const more = (): void => {
+        while (!response.destroyed && response.write(endless)) written += endless.length
+      }
+      response.on('drain', more).on('error', () => {})
+      more()
+    })
+    await new Promise<void>((resolve) => {
+      server.listen(0, '127.0.0.1', resolve)
+    })
+    try {
+      const { port } = server.address() as AddressInfo
+      await assert.rejects(open(`http://127.0.0.1:${port}/images/disk.img`, credentialsOf(store)), {
+        code: 'CDI_SOURCE_STATUS',
+        message: /: AccessDenied: Because\. \(403 Forbidden\)$/,
+      })
+      // What fits into the sockets' buffers has left the server anyway.
+      assert.ok(written < 32 * 1024 * 1024, `${written} bytes`)
+    } finally {
+      server.closeAllConnections()
+      server.close()
+    }
   })
 
   it('continues where the connection broke', async () => {
