@@ -63,10 +63,13 @@ export class LayerSearch implements TarHandler {
   }
 
   #look({ name, type, sizeBytes }: TarEntry): TarContent | undefined {
-    const { overlay, log } = this.#options
+    const { overlay, refused, log } = this.#options
     if (++this.#entries > mostEntries) throw invalidArchive(`a layer has more than ${mostEntries} entries`)
     const path = pathOf(name)
-    if (path === undefined) return undefined
+    if (path === undefined) {
+      refused.add(name, 'a name that leads out of the image')
+      return undefined
+    }
     const mark = markOf(path, type)
     if (mark !== undefined) overlay.note(mark)
     if (!path.startsWith(`${diskDirectory}/`) || isWhiteout(path) || type === 'directory') return undefined

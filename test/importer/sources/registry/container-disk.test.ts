@@ -225,6 +225,14 @@ describe('the disk in a container image', () => {
     }
   })
 
+  it('may lie in a layer with an index behind it, as zstd:chunked and eStargz have', async () => {
+    const tar = await tarOf(file('disk/x'))
+    const skipped = Buffer.concat([Buffer.from([0x50, 0x2a, 0x4d, 0x18, 100, 0, 0, 0]), noise(100, 6)])
+    const chunked = Buffer.concat([zstdCompressSync(tar), skipped, skipped])
+    const stargz = Buffer.concat([gzipSync(tar.subarray(0, 512)), gzipSync(tar.subarray(512)), gzipSync('')])
+    for (const blob of [chunked, stargz]) assert.ok((await diskOf(memoryLayer(blob))).content.equals(disk))
+  })
+
   it('comes out whole, wherever the bytes are cut', async () => {
     const tar = await tarOf(
       { name: 'etc/', type: 'directory' },
@@ -247,7 +255,7 @@ describe('the disk in a container image', () => {
           assert.ok((await readDisk(image)).content.equals(text(70_000, 2)))
         },
       ),
-      { numRuns: 20 },
+      { numRuns: 10 },
     )
   })
 
@@ -426,7 +434,11 @@ describe('reading the disk of an image', () => {
   })
 
   it('does not look outside of the image', async () => {
-    await rejects(diskOf(await layer(file('disk/../../x'), file('../disk/x'))), 'CDI_REGISTRY_NO_DISK', /no plain file/)
+    await rejects(
+      diskOf(await layer(file('disk/../../x'), file('../disk/x'))),
+      'CDI_REGISTRY_NO_DISK',
+      /disk\/x is a name that leads out of the image$/,
+    )
   })
 })
 
