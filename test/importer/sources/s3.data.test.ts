@@ -177,8 +177,12 @@ describe('s3 source', () => {
 
   it('reads no more of a refusal than it needs', async () => {
     let written = 0
-    const server = createServer((_, response) => {
+    const server = createServer(({ method }, response) => {
       response.writeHead(403, { 'content-type': 'application/xml' })
+      if (method === 'HEAD') {
+        response.end()
+        return
+      }
       response.write('<Error><Code>AccessDenied</Code><Message>Because.</Message>')
       const endless = Buffer.alloc(65_536, 'x')
       const more = (): void => {
