@@ -2,8 +2,9 @@
  * Which bytes of an image are which bytes of the disk. Tables are read a piece at a time and what lies together is joined,
  * so that memory stays bounded however large the disk is; what no extent names reads as zero.
  */
-import { CdiError } from '../../src/errors.ts'
+import type { CdiError } from '../../src/errors.ts'
 import type { ImageFacts, ImageTables } from './facts.ts'
+import { truncatedImage, wholeEnd } from './file-end.ts'
 import type { ReadImage } from './header-reader.ts'
 import { invalidImage } from './invalid-image.ts'
 import { readQcow2Extents } from './qcow2-extents.ts'
@@ -26,8 +27,6 @@ export interface Extent {
   readonly sourceBytes: number
 }
 
-/** Formats whose blocks are there as a whole or not at all. */
-const wholeBlocks: ReadonlySet<ImageFacts['format']> = new Set(['vhd', 'vhdx'] as const)
 const mostTableReads = 8
 const largestTableReadBytes = 1024 * 1024
 
@@ -37,7 +36,6 @@ export class ImageMap {
   readonly format: string
   readonly virtualSizeBytes: number
   readonly #sizeBytes: number
-  /** Where the file would end if its last cluster were there as a whole: writers end it behind the last byte written. */
   readonly #lastBytes: number
   readonly #read: ReadImage
   #extents: Extent[] = []
@@ -57,8 +55,7 @@ export class ImageMap {
     this.format = facts.format
     this.virtualSizeBytes = facts.virtualSizeBytes
     this.#sizeBytes = sizeBytes
-    const unit = wholeBlocks.has(facts.format) ? 1 : (facts.clusterBytes ?? 1)
-    this.#lastBytes = Math.ceil(sizeBytes / unit) * unit
+    this.#lastBytes = wholeEnd(facts, sizeBytes)
     this.#read = read
   }
 
@@ -145,12 +142,7 @@ export class ImageMap {
   }
 
   #truncated(wantedBytes: number): CdiError {
-    const sizeBytes = this.#sizeBytes
-    return new CdiError(
-      'CDI_CONVERT_FAILED',
-      `Image ${this.name} is truncated: its tables point to byte ${wantedBytes}, but it has only ${sizeBytes} bytes`,
-      { details: { sizeBytes, wantedBytes } },
-    )
+    return truncatedImage({ name: this.name, sizeBytes: this.#sizeBytes, wantedBytes })
   }
 }
 

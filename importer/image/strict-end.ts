@@ -4,8 +4,8 @@
  * read that its tables send beyond the end is a fault. Formats that look for something at their end, or compare their
  * tables with it themselves, see it where it is.
  */
-import { CdiError } from '../../src/errors.ts'
 import type { ImageFacts } from './facts.ts'
+import { truncatedImage } from './file-end.ts'
 import type { NbdPieces } from './nbd-server.ts'
 
 const sectorBytes = 512
@@ -39,11 +39,7 @@ export function withStrictEnd({
       const end = offset + length
       if (end <= sizeBytes) return read(offset, length)
       if (strict && end > lastBytes) {
-        throw new CdiError(
-          'CDI_CONVERT_FAILED',
-          `Image ${name} is truncated: its tables point to byte ${end}, but it has only ${sizeBytes} bytes`,
-          { details: { sizeBytes, wantedBytes: end } },
-        )
+        throw truncatedImage({ name, sizeBytes, wantedBytes: end })
       }
       const there = Math.max(0, sizeBytes - offset)
       const found: NbdPieces = there > 0 ? await read(offset, there) : { pieces: [] }

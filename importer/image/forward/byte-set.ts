@@ -42,13 +42,13 @@ export class ByteSet {
     for (const key of this.#partial.keys()) if (key < block) this.#partial.delete(key)
   }
 
-  /** True if all of the range is held. */
-  covers(start: number, end: number): boolean {
+  /** Where what is held without a gap from `start` on ends, at most `end`; `start` if that byte is not held. */
+  heldUntil(start: number, end: number): number {
     for (const { block, from, to } of blocksOf(start, end)) {
-      const held = this.#intervals(block)
-      if (held === undefined || !contains(held, from, to)) return false
+      const until = untilIn(this.#intervals(block) ?? [], from)
+      if (until < to) return block * blockBytes + until
     }
-    return true
+    return end
   }
 
   /** True if a byte of the block is held, which is told by its number. */
@@ -124,9 +124,9 @@ function difference(held: Intervals, from: number, to: number): Intervals {
   return left
 }
 
-function contains(held: Intervals, from: number, to: number): boolean {
+function untilIn(held: Intervals, from: number): number {
   for (let at = 0; at < held.length; at += 2) {
-    if ((held[at] ?? 0) <= from && to <= (held[at + 1] ?? 0)) return true
+    if ((held[at] ?? 0) <= from && from < (held[at + 1] ?? 0)) return held[at + 1] ?? 0
   }
-  return false
+  return from
 }

@@ -171,9 +171,9 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
    */
   async end(): Promise<void> {
     const lastBytes = wholeEnd(this.#facts, this.#position)
-    if (this.#passing !== undefined && this.#passing.end > lastBytes) throw this.#truncated(this.#passing.end)
     for (;;) {
       if (this.#isDue()) await this.#serve()
+      if (this.#passing !== undefined && this.#passing.end > lastBytes) throw this.#truncated(this.#passing.end)
       const missing = this.#tables.find(({ end }) => end > this.#position)
       if (missing !== undefined) throw this.#truncated(missing.end)
       if (this.#claims.size === 0) break
@@ -242,12 +242,12 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
       this.#ignoredUntil = Math.max(this.#ignoredUntil, sourceOffset + sourceBytes)
       return
     }
-    this.#assertHeld(sourceOffset, heldBytes)
     if (coding !== 'stored') {
       this.#packedClaims -= 1
       await this.#servePacked({ ...claim, coding })
       return
     }
+    this.#assertHeld(sourceOffset, heldBytes)
     const shift = claim.diskOffset - sourceOffset
     await this.#held.lend(sourceOffset, heldBytes, (offset, bytes) => this.#disk.stored(offset + shift, bytes))
     this.#held.drop(sourceOffset, heldBytes)
@@ -258,10 +258,13 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
 
   async #servePacked(unit: PackedUnit): Promise<void> {
     const { sourceOffset, sourceBytes } = unit
-    const bytes = await this.#disk.room(sourceBytes)
+    // Of the last sector a part may belong to others, and be gone. If it does not, that shows when it is decoded.
+    const heldBytes = this.#held.heldFrom(sourceOffset, sourceBytes)
+    if (heldBytes === 0) throw this.#usedTwice(sourceOffset)
+    const bytes = await this.#disk.room(heldBytes)
     await this.#held.read(sourceOffset, bytes)
     const end = sourceOffset + sourceBytes
-    const sharedFrom = Math.max(sourceOffset, end - 1 - ((end - 1) % sector))
+    const sharedFrom = Math.max(sourceOffset + 1, end - 1 - ((end - 1) % sector))
     this.#held.drop(sourceOffset, sharedFrom - sourceOffset)
     this.#disk.packed(unit, bytes, (usedBytes) => {
       const usedEnd = sourceOffset + usedBytes
@@ -289,7 +292,7 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
   }
 
   #assertHeld(offset: number, length: number): void {
-    if (!this.#held.covers(offset, length)) throw this.#usedTwice(offset)
+    if (this.#held.heldFrom(offset, length) < length) throw this.#usedTwice(offset)
   }
 
   #usedTwice(offset: number): CdiError {

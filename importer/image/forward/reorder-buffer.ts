@@ -64,9 +64,9 @@ export class ReorderBuffer implements AsyncDisposable {
     this.stats.mostHeldBytes = Math.max(this.stats.mostHeldBytes, this.#blocks.size * blockBytes)
   }
 
-  /** True if all of the range is held. */
-  covers(offset: number, length: number): boolean {
-    return this.#held.covers(offset, offset + length)
+  /** How many bytes are held without a gap from `offset` on, at most `length`. */
+  heldFrom(offset: number, length: number): number {
+    return this.#held.heldUntil(offset, offset + length) - offset
   }
 
   /** Fills the buffer with what is held from `offset` on. Throws what reading the spill file throws. */
