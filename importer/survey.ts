@@ -16,6 +16,8 @@ import { readRange } from './sources/source.ts'
 import type { Source } from './sources/source.ts'
 
 const vhdFooterBytes = 512
+/** What is looked at where the headers are not all among the first bytes: VHDX has them in its first megabytes. */
+const deepBytes = 8 * 1024 * 1024
 
 export interface Survey {
   /** Outer encodings, outermost first. */
@@ -45,11 +47,11 @@ export async function surveySource({
   checksum = false,
   signal,
 }: SurveyInput): Promise<Survey> {
-  const outer = await readHead(source, signal)
+  const outer = await readHead(source, peelBytes, signal)
   const { encodings, head } = await peel(outer, signal)
   const format = contentType === 'archive' ? 'raw' : (forced ?? detectFormat(head))
   const isImage = contentType !== 'archive' && format !== 'raw'
-  const facts = isImage ? await inspectWithin({ source, encodings, format, head, signal }) : undefined
+  const facts = isImage ? await inspectWithin({ source, encodings, format, outer, head, signal }) : undefined
   const plan = planImport({
     contentType,
     source: { kind: source.kind, pinned: source.kind === 'ranged' && source.pinned },
@@ -64,9 +66,9 @@ export async function surveySource({
   return { encodings, format, plan, ...(facts ? { facts, virtualSizeBytes: facts.virtualSizeBytes } : {}) }
 }
 
-function readHead(source: Source, signal: AbortSignal): Promise<Buffer> {
-  if (source.kind === 'forward') return source.peek(signal)
-  return readRange(source, { offset: 0, length: Math.min(peelBytes, source.sizeBytes) }, signal)
+function readHead(source: Source, bytes: number, signal: AbortSignal): Promise<Buffer> {
+  if (source.kind === 'forward') return source.peek(signal, bytes)
+  return readRange(source, { offset: 0, length: Math.min(bytes, source.sizeBytes) }, signal)
 }
 
 /** A raw disk is as large as its file; a fixed VHD is a raw disk with a footer of 512 bytes, which is left out. */
@@ -90,12 +92,15 @@ async function inspectWithin({
   source,
   encodings,
   format,
+  outer,
   head,
   signal,
 }: {
   source: Source
   encodings: readonly Encoding[]
   format: Exclude<DiskFormat, 'raw'>
+  /** The first bytes of the source, and of what is in it. */
+  outer: Buffer
   head: Buffer
   signal: AbortSignal
 }): Promise<ImageFacts | undefined> {
@@ -109,6 +114,26 @@ async function inspectWithin({
     }
     return inspectImage({ format, read, sizeBytes: source.sizeBytes, name })
   }
+  const found = await inspectHead({ name, format, head })
+  if (found !== undefined) return found
+  // Mostly there is little in the first megabytes, and the bytes at hand unpack to all of them.
+  const unpacked = await peel(outer, signal, deepBytes)
+  const deep = await inspectHead({ name, format, head: unpacked.head })
+  if (deep !== undefined || unpacked.head.length >= deepBytes) return deep
+  const deeper = await peel(await readHead(source, deepBytes, signal), signal, deepBytes)
+  return inspectHead({ name, format, head: deeper.head })
+}
+
+/** Undefined if the headers are not all in the head. */
+async function inspectHead({
+  name,
+  format,
+  head,
+}: {
+  name: string
+  format: Exclude<DiskFormat, 'raw'>
+  head: Buffer
+}): Promise<ImageFacts | undefined> {
   const read = (offset: number, length: number): Promise<Buffer> => {
     if (offset + length > head.length) throw new BeyondHead()
     return Promise.resolve(head.subarray(offset, offset + length))

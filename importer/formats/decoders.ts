@@ -62,7 +62,7 @@ class Chain implements Decoding {
 /** How many bytes of a source `peel` wants to see (or all, if it is shorter): what every forward source shows. */
 export const peelBytes = peekBytes
 
-/** How much is decoded of each layer. */
+/** How much is decoded of each layer, unless more is wanted. */
 const layerBytes = 256 * 1024
 /** A plain head of fewer bytes could hide the magic of a disk format. */
 const tellingBytes = 512
@@ -70,7 +70,7 @@ const tellingBytes = 512
 export interface Peeled {
   /** Encodings around the data, outermost first; each at most once. */
   readonly encodings: readonly Encoding[]
-  /** The first bytes of the data inside: 64 KiB or more unless there are fewer or the given head was too short. */
+  /** The first bytes of the data inside: 64 KiB (or what was wanted) unless there are fewer or the given head was too short. */
   readonly head: Buffer
 }
 
@@ -79,7 +79,7 @@ export interface Peeled {
  * anywhere. Throws CDI_DECODE_CORRUPT or CDI_DECODE_WINDOW if the layers cannot be decoded, CDI_ENCODING_UNSUPPORTED
  * for packings that are not taken, CDI_FORMAT_UNSUPPORTED if the data starts too late to be recognised.
  */
-export async function peel(head: Buffer, signal: AbortSignal): Promise<Peeled> {
+export async function peel(head: Buffer, signal: AbortSignal, wantedBytes: number = layerBytes): Promise<Peeled> {
   const encodings: Encoding[] = []
   let plain = head
   for (;;) {
@@ -88,7 +88,7 @@ export async function peel(head: Buffer, signal: AbortSignal): Promise<Peeled> {
     if (encoding === undefined || encodings.includes(encoding)) return { encodings, head: plain }
     encodings.push(encoding)
     const packed = plain
-    plain = await decodeHead(encoding, packed, signal)
+    plain = await decodeHead({ encoding, packed, wantedBytes, signal })
     if (plain.length < tellingBytes && packed.length >= peelBytes) {
       throw new CdiError(
         'CDI_FORMAT_UNSUPPORTED',
@@ -101,14 +101,24 @@ export async function peel(head: Buffer, signal: AbortSignal): Promise<Peeled> {
 /** Marks that enough was seen. */
 class Enough extends Error {}
 
-async function decodeHead(encoding: Encoding, packed: Buffer, signal: AbortSignal): Promise<Buffer> {
+async function decodeHead({
+  encoding,
+  packed,
+  wantedBytes,
+  signal,
+}: {
+  encoding: Encoding
+  packed: Buffer
+  wantedBytes: number
+  signal: AbortSignal
+}): Promise<Buffer> {
   const pieces: Buffer[] = []
   let length = 0
   const decoder = await headDecoder(encoding)
   await using decoding = decoder.start((chunk) => {
     pieces.push(Buffer.from(chunk))
     length += chunk.length
-    if (length >= layerBytes) throw new Enough()
+    if (length >= wantedBytes) throw new Enough()
   }, signal)
   try {
     await decoding.write(packed)
@@ -117,5 +127,5 @@ async function decodeHead(encoding: Encoding, packed: Buffer, signal: AbortSigna
     const isCut = error instanceof CdiError && error.code === 'CDI_DECODE_TRUNCATED'
     if (!isCut && !(error instanceof Enough)) throw error
   }
-  return Buffer.concat(pieces).subarray(0, layerBytes)
+  return Buffer.concat(pieces).subarray(0, wantedBytes)
 }

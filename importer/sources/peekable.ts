@@ -15,13 +15,15 @@ export class Peekable implements AsyncDisposable {
   readonly #produce: Produce
   readonly #stop = new AbortController()
   /** Enough was gathered for a peek, or there is no more. */
-  readonly #gathered = Promise.withResolvers<void>()
-  /** Holds the producer between a peek and the stream. */
-  readonly #gate = Promise.withResolvers<void>()
+  #gathered = Promise.withResolvers<void>()
+  /** Holds the producer between a peek and the next one or the stream. */
+  #gate = Promise.withResolvers<void>()
   #running: Promise<void> | undefined
   #failed: { readonly error: unknown } | undefined
   #kept: Buffer[] = []
   #keptBytes = 0
+  #wantedBytes = peekBytes
+  #ended = false
   #consumer: Sink | undefined
   #streamed = false
 
@@ -29,9 +31,10 @@ export class Peekable implements AsyncDisposable {
     this.#produce = produce
   }
 
-  /** The first bytes, at least {@link peekBytes} unless there are fewer. Throws what the producer throws. */
-  async peek(signal: AbortSignal): Promise<Buffer> {
+  /** The first bytes, at least `leastBytes` unless there are fewer; more of them each time. Throws what the producer throws. */
+  async peek(signal: AbortSignal, leastBytes = peekBytes): Promise<Buffer> {
     if (this.#streamed) throw new CdiError('CDI_INTERNAL', 'a stream cannot be peeked after it was read')
+    this.#want(leastBytes)
     await this.#linked(signal, () => {
       void this.#start()
       return this.#gathered.promise
@@ -74,7 +77,10 @@ export class Peekable implements AsyncDisposable {
         .catch((error: unknown) => {
           this.#failed = { error }
         })
-        .finally(() => this.#gathered.resolve())
+        .finally(() => {
+          this.#ended = true
+          this.#gathered.resolve()
+        })
     }
     return this.#running
   }
@@ -84,9 +90,19 @@ export class Peekable implements AsyncDisposable {
     // A copy, since the producer only lends.
     this.#kept.push(Buffer.from(chunk))
     this.#keptBytes += chunk.length
-    if (this.#keptBytes < peekBytes) return undefined
+    if (this.#keptBytes < this.#wantedBytes) return undefined
     this.#gathered.resolve()
     return this.#gate.promise
+  }
+
+  #want(bytes: number): void {
+    if (bytes <= this.#wantedBytes) return
+    this.#wantedBytes = bytes
+    if (this.#keptBytes >= bytes || this.#ended) return
+    const gate = this.#gate
+    this.#gate = Promise.withResolvers()
+    this.#gathered = Promise.withResolvers()
+    gate.resolve()
   }
 
   async #linked<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {

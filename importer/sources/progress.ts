@@ -33,7 +33,7 @@ export function counted(source: Source, onBytes: (bytes: number) => void): Sourc
     ...facts,
     kind: 'forward',
     ...(source.sizeBytes === undefined ? {} : { sizeBytes: source.sizeBytes }),
-    peek: (signal) => source.peek(signal),
+    peek: (signal, leastBytes) => source.peek(signal, leastBytes),
     stream: (sink, signal) => source.stream(counting(sink, onBytes), signal),
   }
 }

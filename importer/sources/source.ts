@@ -48,8 +48,11 @@ export interface ForwardSource extends SourceFacts, AsyncDisposable {
   readonly kind: 'forward'
   /** Length if it was announced; a stream of another length is then an error. */
   readonly sizeBytes?: number
-  /** The first bytes (at least 192 KiB unless the source is shorter), without consuming them. They may be kept. */
-  peek(signal: AbortSignal): Promise<Buffer>
+  /**
+   * The first bytes, without consuming them: at least 192 KiB or `leastBytes`, unless the source is shorter. They may be
+   * kept, and are kept in memory until the stream is read.
+   */
+  peek(signal: AbortSignal, leastBytes?: number): Promise<Buffer>
   /** Streams everything to the sink, once. Resolves at the verified end. */
   stream(sink: Sink, signal: AbortSignal): Promise<void>
 }

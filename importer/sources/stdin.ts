@@ -11,7 +11,7 @@ export function openStream({ stream, name }: { stream: Readable; name: string })
   return {
     kind: 'forward',
     name,
-    peek: (signal) => peekable.peek(signal),
+    peek: (signal, leastBytes) => peekable.peek(signal, leastBytes),
     stream: (sink, signal) => peekable.stream(sink, signal),
     async [Symbol.asyncDispose]() {
       await peekable[Symbol.asyncDispose]()

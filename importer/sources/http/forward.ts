@@ -18,7 +18,7 @@ export function httpForward(opened: Opened, first: ClientResponse, sizeBytes: nu
     name: opened.name,
     ...factsOf(opened),
     ...(sizeBytes === undefined ? {} : { sizeBytes }),
-    peek: (signal) => peekable.peek(signal),
+    peek: (signal, leastBytes) => peekable.peek(signal, leastBytes),
     stream: (sink, signal) => peekable.stream(sink, signal),
     async [Symbol.asyncDispose]() {
       await opened.client[Symbol.asyncDispose]()

@@ -64,7 +64,7 @@ export async function openImageDisk({ image, log }: ImageDisk, signal: AbortSign
     sizeBytes: found.sizeBytes,
     validator: `${image.digest} ${found.name}`,
     ...(Object.keys(labels).length === 0 ? {} : { labels }),
-    peek: (signal) => peekable.peek(signal),
+    peek: (signal, leastBytes) => peekable.peek(signal, leastBytes),
     stream: (sink, signal) => peekable.stream(sink, signal),
     [Symbol.asyncDispose]: close,
   }

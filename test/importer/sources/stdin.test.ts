@@ -32,6 +32,32 @@ describe('stream source', () => {
     assert.equal((await readAll(input)).toString(), 'short')
   })
 
+  it('shows more when more is asked for, up to its end', async () => {
+    await using input = source()
+    const first = await input.peek(never)
+    const more = await input.peek(never, 300_000)
+    assert.ok(more.length >= 300_000 && more.length < 400_000)
+    assert.deepEqual(more.subarray(0, first.length), first)
+    assert.equal((await input.peek(never, 1000)).length, more.length)
+    assert.deepEqual(await input.peek(never, 1_000_000), Buffer.concat(pieces))
+    assert.deepEqual(await input.peek(never, 2_000_000), Buffer.concat(pieces))
+    assert.deepEqual(await readAll(input), Buffer.concat(pieces))
+  })
+
+  it('breaks while more is looked at', async () => {
+    await using input = source(
+      Readable.from(
+        (async function* () {
+          yield* pieces
+          await new Promise(setImmediate)
+          throw new Error('cable cut')
+        })(),
+      ),
+    )
+    await input.peek(never)
+    await assert.rejects(input.peek(never, 1_000_000), { code: 'CDI_SOURCE_INTERRUPTED' })
+  })
+
   it('waits for a slow sink', async () => {
     await using input = source()
     let busy = 0
