@@ -87,7 +87,10 @@ async function sourceOf(env: ParsedWorkerEnv, paths: WorkerPaths): Promise<Sourc
         type: 's3',
         url: env.endpoint,
         ...(await accessOf(env)),
-        ...keys(env, (accessKeyId, secretAccessKey) => ({ credentials: { accessKeyId, secretAccessKey } })),
+        // Half a pair is a mistake, which the source tells; it must not end in anonymous requests.
+        ...(env.accessKeyId || env.secretKey
+          ? { credentials: { accessKeyId: env.accessKeyId, secretAccessKey: env.secretKey } }
+          : {}),
       }
     case 'gcs':
       return {
