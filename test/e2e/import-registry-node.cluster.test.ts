@@ -16,10 +16,15 @@ import { useStage } from './support/stage.ts'
 
 const env = ['INSTANCETYPE_KUBEVIRT_IO_DEFAULT_PREFERENCE=fedora', 'KUBEVIRT_IO_A_B=from-the-image']
 
-const stage = useStage(async ({ directory }) => ({
-  raw: await provideNodeImage({ name: 'raw', disk: join(directory, imageFiles.raw), env }),
-  qcow2: await provideNodeImage({ name: 'qcow2', disk: join(directory, imageFiles.qcow2) }),
-}))
+const stage = useStage(async ({ directory }) => {
+  const path = (name: keyof typeof imageFiles): string => join(directory, imageFiles[name])
+  return {
+    raw: await provideNodeImage({ name: 'raw', disks: [path('raw')], env }),
+    qcow2: await provideNodeImage({ name: 'qcow2', disks: [path('qcow2')] }),
+    xz: await provideNodeImage({ name: 'xz', disks: [path('rawXz')] }),
+    twins: await provideNodeImage({ name: 'twins', disks: [path('qcow2'), path('compressedQcow2')] }),
+  }
+})
 
 type RegistryFields = NonNullable<NonNullable<Parameters<DataVolumeBuilder['source']>[0]>['registry']>
 
@@ -60,6 +65,7 @@ describe('a disk in a container image that the kubelet pulls', { concurrency: 2 
     ['raw', 'Block'],
     ['qcow2', 'Filesystem'],
     ['qcow2', 'Block'],
+    ['xz', 'Block'],
   ] as const) {
     scenario(
       `arrives whole in a ${mode} volume, ${name}`,
@@ -132,6 +138,15 @@ describe('a container image that the kubelet cannot use', { concurrency: 3 }, ()
         'the annotation',
         () => scene.pvc('dv')?.metadata.annotations?.['cdi.kubevirt.io/storage.pod.schedulable'] === 'false',
       )
+    },
+  )
+
+  scenario(
+    'because it holds two disks is told so',
+    () => stage().cluster,
+    async (scene) => {
+      await scene.apply(disk(stage().twins))
+      await scene.shows('dv', /^Running=False Error: .*image directory contains more than one file/)
     },
   )
 

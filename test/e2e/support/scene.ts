@@ -191,7 +191,7 @@ function assertNoScratch(scene: Scene): void {
   for (const name of scene.seen.dataVolumes.names()) {
     const asked = scene.seen
       .course(name)
-      .flatMap(({ conditions }) => conditions.filter((text) => /scratch/i.test(text)))
+      .flatMap(({ conditions }) => conditions.filter((text) => /Scratch space required/.test(text)))
     assert.deepEqual(asked, [], `${name} asked for scratch`)
   }
 }
