@@ -1,9 +1,13 @@
 /** The table of shared measures: what is imported, the pipe that people would use otherwise, and the ratio to reach. */
+import type { ServerName } from './servers.ts'
 
 export interface Row {
   readonly name: string
+  /** Where it is imported from: the web server unless told. */
+  readonly server?: ServerName
+  /** The file, the disk of the container image, or the object. */
   readonly file: string
-  /** Shell command line of the other side; `$URL`, `$OUT` and `$TMP` are set. */
+  /** Shell command line of the other side; `$URL`, `$OUT`, `$TMP` and what the server says are set. */
   readonly pipe: string
   /** Wall time of ours over wall time of the pipe, at most. */
   readonly target: number
@@ -11,6 +15,16 @@ export interface Row {
 
 const nbdkit = (format: string): string =>
   `nbdkit -U - curl "$URL" --run 'qemu-img convert -f ${format} -O raw -m 16 -W "$uri" '"$OUT"`
+
+const unpackThenConvert = (unpack: string): string =>
+  `curl -s "$URL" | ${unpack} > "$TMP" && qemu-img convert -f qcow2 -O raw "$TMP" "$OUT" && rm "$TMP"`
+
+/** The layer is the largest file that skopeo writes. */
+const skopeo = (take: string): string =>
+  `skopeo --insecure-policy copy -q --src-tls-verify=false "$URL" "dir:$TMP" && layer=$TMP/$(ls -S "$TMP" | head -n 1) && ${take} && rm -r "$TMP"`
+
+const getObject =
+  'curl -s --aws-sigv4 "aws:amz:$AWS_REGION:s3" --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" "$URL"'
 
 export const rows: readonly Row[] = [
   { name: 'raw', file: 'disk.raw', pipe: 'curl -s "$URL" | dd of="$OUT" bs=1M conv=sparse', target: 0.45 },
@@ -39,10 +53,63 @@ export const rows: readonly Row[] = [
   {
     name: 'qcow2.gz',
     file: 'plain.qcow2.gz',
-    pipe: 'curl -s "$URL" | gunzip > "$TMP" && qemu-img convert -f qcow2 -O raw "$TMP" "$OUT" && rm "$TMP"',
+    pipe: unpackThenConvert('gunzip'),
+    target: 0.7,
+  },
+  {
+    name: 'qcow2.xz, blocks',
+    file: 'plain.qcow2.xz',
+    pipe: unpackThenConvert('xz -dc -T2'),
+    target: 1,
+  },
+  {
+    name: 'registry, raw',
+    server: 'registry',
+    file: 'disk.raw',
+    pipe: skopeo('tar -xzOf "$layer" disk/disk.raw | dd of="$OUT" bs=1M conv=sparse'),
+    target: 0.25,
+  },
+  {
+    name: 'registry, qcow2',
+    server: 'registry',
+    file: 'plain.qcow2',
+    pipe: skopeo(
+      'tar -xzOf "$layer" disk/plain.qcow2 > "$TMP/disk" && qemu-img convert -f qcow2 -O raw "$TMP/disk" "$OUT"',
+    ),
+    target: 0.7,
+  },
+  {
+    name: 'S3, raw',
+    server: 's3',
+    file: 'disk.raw',
+    pipe: `${getObject} | dd of="$OUT" bs=1M conv=sparse`,
+    target: 0.6,
+  },
+  {
+    name: 'S3, raw, s5cmd',
+    server: 's3',
+    file: 'disk.raw',
+    pipe: '"$S5CMD" cp "s3://bench/disk.raw" "$OUT"',
+    target: 1,
+  },
+  {
+    name: 'S3, qcow2',
+    server: 's3',
+    file: 'plain.qcow2',
+    pipe: `${getObject} > "$TMP" && qemu-img convert -f qcow2 -O raw "$TMP" "$OUT" && rm "$TMP"`,
+    target: 0.7,
+  },
+  {
+    name: 'S3, qcow2, s5cmd',
+    server: 's3',
+    file: 'plain.qcow2',
+    pipe: '"$S5CMD" cp "s3://bench/plain.qcow2" "$TMP" && qemu-img convert -f qcow2 -O raw "$TMP" "$OUT" && rm "$TMP"',
     target: 0.7,
   },
 ]
+
+/** What every row keeps to: all processes of an import together, in bytes. */
+export const memoryLimitBytes = 256 * 1024 ** 2
 
 /** Rows over a slow link: 20 ms of latency, 25 MB/s a connection; the bar is what four connections can carry. */
 export const slowRows = [

@@ -66,6 +66,7 @@ LIST
     bench) packages_of data; cat <<'LIST'
 nbdkit nbdkit
 mmdebstrap mmdebstrap
+buildah buildah
 LIST
       ;;
     cluster | start) packages_of data; cat <<'LIST'
@@ -93,7 +94,7 @@ needs_go=
 for part in $wants; do
   # With another cluster the node's programs are not needed.
   case $part in cluster | start) [ -z "$external" ] || part=data ;; esac
-  case $part in data | cluster | start) needs_go=yes ;; esac
+  case $part in data | cluster | start | bench) needs_go=yes ;; esac
   missing="$missing $(packages_of "$part" | while read -r program package; do
     case $program in
       /*) [ -e "$program" ] || echo "$package" ;;
