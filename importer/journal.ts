@@ -36,6 +36,8 @@ const lasting: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'CDI_ARCHIVE_INVALID',
   'CDI_ARCHIVE_UNSAFE',
   'CDI_TARGET_FULL',
+  'CDI_REGISTRY_BOOTC',
+  'CDI_REGISTRY_NO_DISK',
 ])
 
 interface Note {

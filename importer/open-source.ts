@@ -5,17 +5,26 @@
 import type { Readable } from 'node:stream'
 import { CdiError } from '../src/errors.ts'
 import type { Log } from '../src/log.ts'
+import type { SourceVersion } from './journal.ts'
 import type { SourceRequest } from './request.ts'
 import { openFile } from './sources/file.ts'
 import { openHttp } from './sources/http.ts'
 import type { Source } from './sources/source.ts'
 import { openStream } from './sources/stdin.ts'
 
+export interface OpenSource {
+  readonly request: SourceRequest
+  readonly stdin: Readable
+  readonly log: Log
+  /**
+   * Told of the source's version by those that know it before they have found the data, so that looking for it can be
+   * spared: what it throws ends opening. All others tell it as facts of the source.
+   */
+  readonly onVersion?: (version: SourceVersion) => Promise<void>
+}
+
 /** Resolves with a connected source; throws the source's CdiError. */
-export async function openSource(
-  { request, stdin, log }: { request: SourceRequest; stdin: Readable; log: Log },
-  signal: AbortSignal,
-): Promise<Source> {
+export async function openSource({ request, stdin, log, onVersion }: OpenSource, signal: AbortSignal): Promise<Source> {
   switch (request.type) {
     case 'http':
       return openHttp({ ...request, log }, signal)
@@ -29,7 +38,7 @@ export async function openSource(
     }
     case 'registry': {
       const { openRegistry } = await import('./sources/registry.ts')
-      return openRegistry({ request, log }, signal)
+      return openRegistry({ request, log, ...(onVersion === undefined ? {} : { onVersion }) }, signal)
     }
     case 'gcs': {
       const { openGcs } = await import('./sources/gcs.ts')

@@ -75,35 +75,60 @@ export async function runImport(deps: ImportDeps, request: ImportRequest, signal
     throw new CdiError('CDI_USAGE', 'ContentType must be kubevirt when Source is Registry')
   }
   progress.enter('connect')
-  await using source = await inStep(connectStep(request), () =>
-    openSource({ request: wanted, stdin: deps.stdin, log }, signal),
-  )
-  warnAboutContentType({ source, request, log })
-
-  const version: SourceVersion = {
-    name: source.name,
-    ...(source.validator === undefined ? {} : { validator: source.validator }),
-    ...(source.sizeBytes === undefined ? {} : { sizeBytes: source.sizeBytes }),
-  }
-  const requestKey = JSON.stringify([
-    request.contentType,
-    request.requestedBytes,
-    request.format,
-    request.scratchDirectory,
-  ])
-  const known = await journal.recall(version, requestKey)
-  if (known) {
-    log.warn({ code: known.code }, 'the source is unchanged since it failed for a reason that lasts; not read again')
-    throw known
-  }
+  const memory = new FaultMemory({ journal, request, log })
   try {
+    await using source = await inStep(connectStep(request), () =>
+      openSource({ request: wanted, stdin: deps.stdin, log, onVersion: memory.check }, signal),
+    )
+    warnAboutContentType({ source, request, log })
+    await memory.check(versionOf(source))
     const result = await importFrom({ deps, request, source, signal })
     await journal.forget()
     return source.labels === undefined ? result : { ...result, labels: source.labels }
   } catch (thrown) {
-    const error = toCdiError(thrown)
-    await journal.remember(version, requestKey, error)
-    throw error
+    throw await memory.keep(toCdiError(thrown))
+  }
+}
+
+function versionOf({ name, validator, sizeBytes }: Source): SourceVersion {
+  return {
+    name,
+    ...(validator === undefined ? {} : { validator }),
+    ...(sizeBytes === undefined ? {} : { sizeBytes }),
+  }
+}
+
+/** Spares a source that is known to fail for a reason that lasts: each attempt costs one look at its version. */
+class FaultMemory {
+  readonly #journal: Journal
+  readonly #requestKey: string
+  readonly #log: Log
+  #version: SourceVersion | undefined
+  #known: CdiError | undefined
+
+  constructor({ journal, request, log }: { journal: Journal; request: ImportRequest; log: Log }) {
+    this.#journal = journal
+    this.#log = log
+    const { contentType, requestedBytes, format, scratchDirectory } = request
+    this.#requestKey = JSON.stringify([contentType, requestedBytes, format, scratchDirectory])
+  }
+
+  /** Throws the fault that this version has failed with before. */
+  readonly check = async (version: SourceVersion): Promise<void> => {
+    this.#version = version
+    this.#known = await this.#journal.recall(version, this.#requestKey)
+    if (this.#known === undefined) return
+    const { code } = this.#known
+    this.#log.warn({ code }, 'the source is unchanged since it failed for a reason that lasts; not read again')
+    throw this.#known
+  }
+
+  /** Remembers a fault of the version that was seen last; resolves with the one to show. */
+  async keep(error: CdiError): Promise<CdiError> {
+    // What was remembered has its steps in front already.
+    if (this.#known !== undefined) return this.#known
+    if (this.#version !== undefined) await this.#journal.remember(this.#version, this.#requestKey, error)
+    return error
   }
 }
 

@@ -30,8 +30,11 @@ import type { RangedSource } from './source.ts'
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants
 
-/** How long the image's container may take to start (contract: import §12). */
-const defaultWaitMs = 60_000
+/**
+ * How long the image's container may take to start. The kubelet starts us first and then pulls the image, which may be
+ * large; a pull that fails is told by the controller meanwhile.
+ */
+const defaultWaitMs = 3_600_000
 const pollMs = 200
 const longestPidBytes = 16
 const longestEnvironBytes = 256 * 1024

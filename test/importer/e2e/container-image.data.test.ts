@@ -1,6 +1,6 @@
 /** Workers that import the disk in a container image, from a real registry. */
 import assert from 'node:assert/strict'
-import { readFile, readdir, writeFile } from 'node:fs/promises'
+import { readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { artifact, blob, diskLayer, image, layer, writeArchive } from '../../fixtures/container-images.ts'
@@ -141,6 +141,19 @@ describe('a container image', () => {
     const { exitCode, stderr } = await runUrl(pod, `oci-archive:${path}`)
     assert.equal(exitCode, 0, stderr)
     await assertSame(pod.disk, raw)
+  })
+
+  it('is not searched again by a worker that is started anew', async () => {
+    await using pod = await Pod.start()
+    const content = image({ layers: [await other()] })
+    const first = await run(pod, content)
+    assert.match(first.words, /Failed to find VM disk image file/)
+    // Whoever asks for the layer now gets another answer.
+    const [, layerBlob] = content.blobs
+    const hex = layerBlob!.digest.slice('sha256:'.length)
+    await rm(join(registry.storage, `docker/registry/v2/blobs/sha256/${hex.slice(0, 2)}/${hex}`), { recursive: true })
+    const again = await runUrl(pod, `docker://${registry.host}/disks/${images}`)
+    assert.deepEqual([again.exitCode, again.words], [1, first.words])
   })
 
   it('without a disk, or with one that is only a link, is refused', async () => {
