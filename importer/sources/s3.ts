@@ -88,7 +88,7 @@ async function openObject(
     return refusal
   }
   const unsigned = authority.anonymous && address.endpoint !== undefined
-  authority.region = address.region ?? (unsigned ? defaultRegion : (await loadAws()).region)
+  authority.region = address.region ?? (unsigned ? defaultRegion : await (await loadAws()).region())
   const tried = new Set<string>()
   for (;;) {
     tried.add(authority.region)
@@ -127,7 +127,7 @@ async function locate(address: S3Address, loadAws: () => Promise<Aws>): Promise<
   const { endpoint } = address
   if (endpoint !== undefined) return objectUrl({ ...address, endpoint })
   const aws = await loadAws()
-  return aws.objectUrl(address, address.region ?? aws.region)
+  return aws.objectUrl(address, address.region ?? (await aws.region()))
 }
 
 async function identityOf(environment: Environment, url: URL): Promise<Identity> {

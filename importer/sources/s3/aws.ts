@@ -1,6 +1,6 @@
 /**
  * What the AWS SDK is used for: to find credentials, region and endpoint where its users keep them, and to sign. The
- * requests themselves go over our own connections. Loading it takes 90 ms and 35 MB, so this module is imported only when
+ * requests themselves go over our own connections. Loading it takes 100 ms and 20 to 35 MB, so this module is imported only when
  * something is to be signed or looked up; a signature then takes 0.1 ms.
  */
 import { GetObjectCommand, S3Client } from '@aws-sdk/client-s3'
@@ -33,7 +33,7 @@ export interface Signing {
 
 export interface Aws {
   /** Of the settings (AWS_REGION, profile), else Amazon's first. */
-  readonly region: string
+  region(): Promise<string>
   /** Where the settings say that this object of an `s3://` URL lies, if its bucket is in `region`. */
   objectUrl(object: { readonly bucket: string; readonly key: string }, region: string): Promise<URL>
   /** Headers that prove who asks, good for a quarter of an hour. Throws what {@link credentialsFault} says. */
@@ -50,9 +50,14 @@ const noKeys: AccessKeys = { accessKeyId: '-', secretAccessKey: '-' }
 
 export async function loadAws({ keys, access, log }: AwsOptions): Promise<Aws> {
   const common = { requestHandler: sdkTransport({ access, log }), logger: mute }
-  const settings = new S3Client({ ...common, credentials: noKeys })
-  const region = await settings.config.region().catch(() => defaultRegion)
-  const client = new S3Client({ ...common, region, ...(keys === undefined ? {} : { credentials: keys }) })
+  const region = (): Promise<string> =>
+    new S3Client({ ...common, credentials: noKeys }).config.region().catch(() => defaultRegion)
+  // The client's own region is that of the token service; signatures get theirs one by one.
+  const client = new S3Client(
+    keys === undefined
+      ? { ...common, region: await region() }
+      : { ...common, region: defaultRegion, credentials: keys },
+  )
   const signer = await client.config.signer()
   return {
     region,

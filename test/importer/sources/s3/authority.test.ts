@@ -22,7 +22,7 @@ function refusal(date = new Date(startMs).toUTCString()): ResponseHead {
 function counting() {
   const calls = { dates: [] as Date[], renewed: 0 }
   const aws: Aws = {
-    region: 'us-east-1',
+    region: () => Promise.resolve('us-east-1'),
     objectUrl: () => Promise.reject(new Error('not asked for')),
     sign: ({ date }) => {
       calls.dates.push(date)
