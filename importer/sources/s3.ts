@@ -62,8 +62,8 @@ function givenKeys({ credentials }: S3Request): AccessKeys | undefined {
   const secretAccessKey = credentials?.secretAccessKey.trim() ?? ''
   if (accessKeyId === '' && secretAccessKey === '') return undefined
   if (accessKeyId === '' || secretAccessKey === '') {
-    const [empty, given] = accessKeyId === '' ? ['accessKeyId', 'secretKey'] : ['secretKey', 'accessKeyId']
-    throw new CdiError('CDI_CREDENTIALS_INVALID', `the credentials for S3 have a ${given} but their ${empty} is empty`)
+    const empty = accessKeyId === '' ? 'accessKeyId' : 'secretKey'
+    throw new CdiError('CDI_CREDENTIALS_INVALID', `the credentials for S3 are half a pair: their ${empty} is empty`)
   }
   return { accessKeyId, secretAccessKey }
 }

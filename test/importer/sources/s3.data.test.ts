@@ -107,7 +107,7 @@ describe('s3 source', () => {
     const half = { credentials: { accessKeyId: 'me', secretAccessKey: '' } }
     await assert.rejects(open(`${store.origin}/public/disk.img`, half), {
       code: 'CDI_CREDENTIALS_INVALID',
-      message: 'the credentials for S3 have a accessKeyId but their secretKey is empty',
+      message: 'the credentials for S3 are half a pair: their secretKey is empty',
     })
   })
 
@@ -392,6 +392,24 @@ describe('s3 source with the settings of AWS', () => {
         lateMs = 120_000
         assert.deepEqual(await whole(source), content)
         assert.equal(sts.assumed.times, 2)
+      },
+    )
+  })
+
+  it('reaches the token service through the proxy', async () => {
+    await using proxy = await startTinyproxy()
+    await withIdentity(
+      () => ({ ...store.keys, validMs: 3_600_000 }),
+      async (set, sts) => {
+        // 127.0.0.1 is never proxied.
+        using proxied = variables({
+          ...set.environment,
+          AWS_ENDPOINT_URL_STS: sts.origin.replace('127.0.0.1', '0.0.0.0'),
+        })
+        const request = { proxy: { httpProxy: proxy.url } }
+        await using source = await openRanged(`${store.origin}/images/disk.img`, request, proxied)
+        assert.deepEqual(await whole(source), content)
+        assert.ok((await proxy.requestLines()).some((line) => line.includes('POST')))
       },
     )
   })
