@@ -130,7 +130,6 @@ export class HttpClient implements AsyncDisposable {
       if (!follows || location === undefined) return { response, url }
       response.discard()
       url = this.#redirectTarget(url, location)
-      this.#checkBodyMayGoTo(url, request)
       this.#options.log.debug({ url: safeUrl(url), status: response.status }, 'following redirect')
     }
     throw new CdiError('CDI_SOURCE_REDIRECT', `HTTP request errored: stopped after ${longestRedirectChain} redirects`)
@@ -157,15 +156,6 @@ export class HttpClient implements AsyncDisposable {
       )
     }
     return target
-  }
-
-  /** Bodies hold credentials of another kind (tokens, signed forms). */
-  #checkBodyMayGoTo(target: URL, { body }: ClientRequest): void {
-    if (body === undefined || isSameHost(this.#options.url, target)) return
-    throw new CdiError(
-      'CDI_SOURCE_REDIRECT',
-      `HTTP request errored: the server redirects what was posted to another host (${target.host})`,
-    )
   }
 
   async #sendWithAuthority(url: URL, request: ClientRequest, signal: AbortSignal): Promise<ClientResponse> {

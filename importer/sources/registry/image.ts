@@ -32,7 +32,9 @@ export interface Layer {
   readonly annotations: Readonly<Record<string, string>>
   /**
    * Opens the blob: by ranges, resumable, of exactly `sizeBytes`, pinned by its digest. **Not verified**: whoever reads it
-   * in order checks the digest. Closing is the reader's business; may be opened again.
+   * in order checks the digest. `parallel` is 1 where the registry knows no ranges; every stream then costs all bytes in
+   * front of it. Closing is the reader's business, before the image is closed; may be opened again. Throws
+   * CDI_REGISTRY_PULL (`failed to pull image: …`), CDI_REGISTRY_DIGEST for a blob of another size, CDI_SOURCE_*.
    */
   open(signal: AbortSignal): Promise<RangedSource>
 }
