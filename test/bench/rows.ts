@@ -24,7 +24,7 @@ const skopeo = (take: string): string =>
   `skopeo --insecure-policy copy -q --src-tls-verify=false "$URL" "dir:$TMP" && layer=$TMP/$(ls -S "$TMP" | head -n 1) && ${take} && rm -r "$TMP"`
 
 const getObject =
-  'curl -s --aws-sigv4 "aws:amz:$AWS_REGION:s3" --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" "$URL"'
+  'curl -sf --aws-sigv4 "aws:amz:$AWS_REGION:s3" --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" -H "x-amz-content-sha256: UNSIGNED-PAYLOAD" "$URL"'
 
 export const rows: readonly Row[] = [
   { name: 'raw', file: 'disk.raw', pipe: 'curl -s "$URL" | dd of="$OUT" bs=1M conv=sparse', target: 0.45 },

@@ -5,9 +5,14 @@ import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { describe } from 'node:test'
 import { kinds } from '../../src/api/kinds.ts'
+import type { PersistentVolumeClaimSpec } from '../../src/api/kinds.ts'
 import { makeCerts } from '../fixtures/certs.ts'
+import type { TestCerts } from '../fixtures/certs.ts'
 import { dataVolume } from '../fixtures/data-volume.ts'
 import type { DataVolumeBuilder } from '../fixtures/data-volume.ts'
+import { startFakeGcs } from '../fixtures/fake-gcs.ts'
+import { startGoogleFront } from '../fixtures/google-front.ts'
+import type { GoogleFront } from '../fixtures/google-front.ts'
 import { startVersitygw } from '../fixtures/versitygw.ts'
 import type { Versitygw, VersitygwOptions } from '../fixtures/versitygw.ts'
 import { arrives, assertDisk } from './support/assert-disk.ts'
@@ -28,8 +33,23 @@ const stage = useStage(async (common) => {
   for (const name of ['raw', 'compressedQcow2'] as const) await store.put('open', name, await file(common, name))
   await store.publish('open')
   await secure.put('closed', 'rawXz', await file(common, 'rawXz'))
-  return { certs, store, secure }
+  return { certs, store, secure, ...(await openGoogle(common, certs)) }
 })
+
+/** A store in the manner of Google: a door that everybody may pass, and one for tokens of the service account. */
+async function openGoogle(
+  common: Stage,
+  certs: TestCerts,
+): Promise<{ open: (object: string) => string; front: GoogleFront }> {
+  const store = common.keep(await startFakeGcs())
+  for (const name of ['raw', 'qcow2', 'rawXz'] as const)
+    await store.put('images', `disks/${name}`, await file(common, name))
+  const front = common.keep(await startGoogleFront({ store: store.origin, address: common.cluster.hostAddress, certs }))
+  // Objects are served to requests for the store's own name only.
+  const location = `location / { proxy_pass ${store.origin}; proxy_set_header Host 127.0.0.1:${store.port}; }`
+  const door = await common.serve({ extra: location })
+  return { open: (object) => door.url(`images/disks/${object}`), front }
+}
 
 interface PodStore extends Versitygw {
   /** The URL of an object as pods see it. */
@@ -162,18 +182,91 @@ describe('an object in an S3 store', { concurrency: 3 }, () => {
         metadata: { name: 'golden' },
         spec: { source: { s3: { url: stage().store.url('closed', 'qcow2'), secretRef } } },
       })
-      await claim(scene, {}, { apiGroup: 'cdi.kubevirt.io', kind: 'VolumeImportSource', name: 'golden' })
+      const dataSourceRef = { apiGroup: 'cdi.kubevirt.io', kind: 'VolumeImportSource', name: 'golden' }
+      await claim(scene, { dataSourceRef })
       await scene.until('the claim to be filled', () => podPhase(scene) === 'Succeeded' && isBound(scene))
       await assertDisk(scene, stage().images)
     },
   )
 })
 
+describe('an object in Google’s store', { concurrency: 3 }, () => {
+  function gcsDisk(url: string, more: { secretRef?: string } = {}): DataVolumeBuilder {
+    return dataVolume('dv')
+      .source({ gcs: { url, ...more } })
+      .storage('64Mi')
+      .on(classes.immediate)
+      .mode('Filesystem')
+  }
+
+  for (const [name, mode] of [
+    ['raw', 'Block'],
+    ['qcow2', 'Filesystem'],
+  ] as const) {
+    scenario(
+      `that everybody may read arrives whole in a ${mode} volume, ${name}`,
+      () => stage().cluster,
+      async (scene) => {
+        await scene.apply(gcsDisk(stage().open(name)).mode(mode))
+        await arrives(scene, stage().images)
+      },
+    )
+  }
+
+  scenario(
+    'that is not for everybody is refused to those without an account, and the DataVolume says so',
+    () => stage().cluster,
+    async (scene) => {
+      const door = await stage().serve({ extra: 'location / { return 401; }' })
+      await scene.apply(gcsDisk(door.url('images/disks/raw')))
+      await scene.shows('dv', /^Running=False Error: Unable to connect to gcs data source: .*401/)
+    },
+  )
+
+  scenario(
+    'is not read with a Secret that lacks credentials.json',
+    () => stage().cluster,
+    async (scene) => {
+      const { front } = stage()
+      await scene.secret('account', { 'key.json': front.serviceAccount })
+      await scene.apply(gcsDisk(`${front.origin}/images/disks/raw`, { secretRef: 'account' }))
+      await scene.shows('dv', /^Running=False Error: .*credentials\.json/)
+    },
+  )
+
+  // The token endpoint of the account has to be https, and of a DataVolume's gcs source the API has no field for an authority.
+  for (const [name, volumeMode] of [
+    ['qcow2', 'Block'],
+    ['rawXz', 'Filesystem'],
+  ] as const) {
+    scenario(
+      `arrives whole in a ${volumeMode} volume with the service account of the Secret, ${name}`,
+      () => stage().cluster,
+      async (scene) => {
+        const { front, certs, images } = stage()
+        await scene.secret('account', { 'credentials.json': front.serviceAccount })
+        await scene.configMap('ca', { 'ca.pem': certs.caPem })
+        const annotations = {
+          'cdi.kubevirt.io/storage.import.source': 'gcs',
+          'cdi.kubevirt.io/storage.import.endpoint': `${front.origin}/images/disks/${name}`,
+          'cdi.kubevirt.io/storage.import.secretName': 'account',
+          'cdi.kubevirt.io/storage.import.certConfigMap': 'ca',
+        }
+        await claim(scene, { annotations, volumeMode })
+        await scene.until('the claim to be filled', () => podPhase(scene) === 'Succeeded')
+        await assertDisk(scene, images)
+      },
+    )
+  }
+})
+
 /** A claim without a DataVolume. */
 async function claim(
   scene: Scene,
-  annotations: Record<string, string>,
-  dataSourceRef?: { apiGroup: string; kind: string; name: string },
+  {
+    annotations = {},
+    ...spec
+  }: Pick<PersistentVolumeClaimSpec, 'volumeMode' | 'dataSourceRef'> & { annotations?: Record<string, string> },
 ): Promise<void> {
   await scene.create(kinds.pvc, {
     apiVersion: 'v1',
@@ -183,7 +276,7 @@ async function claim(
       accessModes: ['ReadWriteOnce'],
       storageClassName: classes.immediate,
       resources: { requests: { storage: '64Mi' } },
-      ...(dataSourceRef === undefined ? {} : { dataSourceRef }),
+      ...spec,
     },
   })
 }
@@ -210,7 +303,7 @@ describe('the digest of an object, on a claim that was annotated by hand', { con
       const digest = createHash('sha512')
         .update(await file(stage(), 'compressedQcow2'))
         .digest('hex')
-      await claim(scene, order(`sha512:${digest}`))
+      await claim(scene, { annotations: order(`sha512:${digest}`) })
       await scene.until('the claim to be filled', () => podPhase(scene) === 'Succeeded')
       await assertDisk(scene, stage().images)
     },
@@ -220,7 +313,7 @@ describe('the digest of an object, on a claim that was annotated by hand', { con
     'fails it for good when it is wrong',
     () => stage().cluster,
     async (scene) => {
-      await claim(scene, order(`sha1:${'0'.repeat(40)}`))
+      await claim(scene, { annotations: order(`sha1:${'0'.repeat(40)}`) })
       await scene.until('the failure', () => podPhase(scene) === 'Failed')
       const annotations = scene.pvc('dv')?.metadata.annotations ?? {}
       assert.equal(annotations['cdi.kubevirt.io/storage.condition.running.reason'], 'ChecksumError')
