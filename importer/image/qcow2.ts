@@ -6,6 +6,7 @@ import { printable } from './header-reader.ts'
 import type { HeaderReader } from './header-reader.ts'
 import { leastUnitBytes } from './facts.ts'
 import type { ImageFacts, ImageTables, OnePass } from './facts.ts'
+import { blockBytes } from './forward/byte-set.ts'
 import { entryBytes } from './qcow2-table.ts'
 
 const baseHeaderBytes = 104
@@ -32,6 +33,9 @@ const maxBackingNameBytes = 1023
  */
 const farthestL1OffsetBytes = 32 * 1024 * 1024
 const largestL1Bytes = 4 * 1024 * 1024
+/** The account of what is held of clusters that are smaller than the blocks it is kept by, at worst. */
+const largestAccountBytes = 64 * 1024 * 1024
+const accountBytes = { ofBlock: 90, ofCluster: 8 } as const
 
 interface Header {
   readonly version: number
@@ -45,6 +49,7 @@ interface Header {
   readonly referenceTableOffset: bigint
   readonly referenceTableClusters: number
   readonly snapshots: number
+  readonly snapshotsOffset: bigint
   readonly features: bigint
   readonly referenceOrder: number
   readonly length: number
@@ -96,6 +101,11 @@ function onePass(header: Header, virtualSizeBytes: number): OnePass | string {
   if (header.snapshots > 0) return 'it has internal snapshots'
   if (l1Offset > farthestL1OffsetBytes) return `its first table stands behind the data, at byte ${l1Offset}`
   if (l1Entries * 8 > largestL1Bytes) return `its first table has ${l1Entries} entries`
+  const account =
+    (virtualSizeBytes / blockBytes) * accountBytes.ofBlock + (virtualSizeBytes / clusterBytes) * accountBytes.ofCluster
+  if (clusterBytes < blockBytes && account > largestAccountBytes) {
+    return `a disk of ${virtualSizeBytes} bytes has too many clusters of ${clusterBytes} bytes`
+  }
   return {
     kind: 'qcow2',
     version: header.version,
@@ -144,6 +154,7 @@ async function readHeader(reader: HeaderReader): Promise<Header> {
     referenceTableOffset: base.readBigUInt64BE(48),
     referenceTableClusters: base.readUInt32BE(56),
     snapshots: base.readUInt32BE(60),
+    snapshotsOffset: base.readBigUInt64BE(64),
   }
   if (version === 2)
     return { ...common, features: 0n, referenceOrder: 4, length: versionTwoHeaderBytes, compression: 0 }
@@ -187,8 +198,8 @@ async function readExtensions(reader: HeaderReader, header: Header, clusterBytes
   while (at + 8 <= bytes.length) {
     const type = bytes.readUInt32BE(at)
     const length = bytes.readUInt32BE(at + 4)
-    if (type === extension.end) break
     if (length > area - at - 8) throw reader.invalid(`a header extension of ${length} bytes`)
+    if (type === extension.end) break
     if (type === extension.encryptionHeader) encryptionHeader = true
     if (type === extension.bitmaps) bitmaps = true
     if (type === extension.dataFileName) dataFile = printable(bytes.toString('utf8', at + 8, at + 8 + length))
@@ -228,6 +239,9 @@ function checkTables(
   })
   if (header.referenceOrder > 6) throw reader.invalid(`reference counts of 2^${header.referenceOrder} bits`)
   if (header.snapshots > maxSnapshots) throw reader.invalid(`${header.snapshots} snapshots`)
+  if (header.snapshotsOffset % BigInt(clusterBytes) !== 0n) {
+    throw reader.invalid(`its snapshots stand at byte ${header.snapshotsOffset}`)
+  }
 }
 
 function checkTable(

@@ -191,7 +191,7 @@ describe('qcow2 in one pass', { timeout: 580_000 }, () => {
     assert.deepEqual(await readdir(scratch.path), [])
   })
 
-  it('stages internal snapshots, and a first table that was moved behind the data', async () => {
+  it('stages internal snapshots, a first table that was moved behind the data, and too many small clusters', async () => {
     await using dir = await tempDir('qcow2')
     const path = (name: string): string => join(dir.path, name)
     await execa('qemu-img', ['create', '-q', '-f', 'qcow2', path('image'), '64M'])
@@ -205,6 +205,10 @@ describe('qcow2 in one pass', { timeout: 580_000 }, () => {
     const grown = await surveyOf(path('grown'))
     assert.equal(grown.plan.route, 'convertStaged')
     assert.match(grown.plan.why, /because its first table stands behind the data, at byte \d+$/)
+    await execa('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', 'cluster_size=4k', path('fine'), '30G'])
+    const fine = await surveyOf(path('fine'))
+    assert.equal(fine.plan.route, 'convertStaged')
+    assert.match(fine.plan.why, /because a disk of \d+ bytes has too many clusters of 4096 bytes$/)
   })
 
   it('refuses tables that lead outside, back, or to one place twice', async () => {
@@ -347,7 +351,7 @@ describe('qcow2 in one pass', { timeout: 580_000 }, () => {
       let refused = 0
       for (let way = 0; way < 60; way += 1) {
         const [start, bytes] = dice.pick([
-          [0, 128],
+          [4, 124],
           [l1, 64],
           [l2, 512],
           [l2, 64],
