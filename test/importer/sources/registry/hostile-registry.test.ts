@@ -241,6 +241,21 @@ describe('a registry without ranges', () => {
     )
   })
 
+  it('is left as soon as the wanted piece has come', async () => {
+    await using registry = await registryWith(layerPath, (response) => {
+      // More than what is fetched when opening, a pause, a little of the rest, and then nothing for ever.
+      response.writeHead(200, { 'content-length': stored.bytes.length })
+      response.write(stored.bytes.subarray(0, 300_000))
+      setTimeout(() => response.write(stored.bytes.subarray(300_000, 310_000)), 50)
+    })
+    await using opened = await openImage(`docker://${registry.host}/a:1`, insecure)
+    await using source = await opened.layers[0]!.open(never)
+    for (const length of [290_000, 300_000, 305_000]) {
+      const piece = await readRange(source, { offset: 0, length }, never)
+      assert.ok(piece.equals(stored.bytes.subarray(0, length)))
+    }
+  })
+
   it('is resumed by passing over what is there already', async () => {
     await using registry = await registryWith(layerPath, (response, { count }) => {
       response.writeHead(200, { 'content-length': stored.bytes.length })
