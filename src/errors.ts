@@ -51,7 +51,8 @@ export const errorTable = {
     kind: 'transient',
     exit: 'source',
     summary: 'The certificate of the source or of the proxy was not accepted.',
-    remedy: 'Put the CA into the certConfigMap (any key) or, in a proxy set-up, into trustedCAProxy.',
+    remedy:
+      'Put the CA into the certConfigMap (any key; for registries one that ends in .crt or .pem) or, in a proxy set-up, into trustedCAProxy.',
   },
   CDI_SOURCE_STATUS: {
     kind: 'transient',
@@ -63,7 +64,8 @@ export const errorTable = {
     kind: 'terminal',
     exit: 'source',
     summary: 'The object lies in an archive class of the object store, from which it cannot be read at once.',
-    remedy: 'Restore it (`aws s3api restore-object`) or copy it to a standard class, and start again once that is done.',
+    remedy:
+      'Restore it (`aws s3api restore-object`) or copy it to a standard class, and start again once that is done.',
   },
   CDI_SOURCE_REDIRECT: {
     kind: 'terminal',
