@@ -19,7 +19,8 @@ export interface StreamInOrder {
 export async function streamInOrder({ source, sink, onBytes, signal }: StreamInOrder): Promise<void> {
   // Pieces of a source without a strong validator may be of two versions, so it is read as one.
   const parallel = source.pinned ? source.parallel : 1
-  const step = parallel === 1 ? source.sizeBytes : partBytes
+  // Nothing is ahead of a single stream, and there would be no room for what comes while the sink is at its first bytes.
+  if (parallel === 1) return streamWhole({ source, sink, onBytes, signal })
   const failed = new AbortController()
   const either = AbortSignal.any([signal, failed.signal])
   const ahead: Lane[] = []
@@ -27,7 +28,7 @@ export async function streamInOrder({ source, sink, onBytes, signal }: StreamInO
   let next = 0
   const launch = (): void => {
     while (next < source.sizeBytes && ahead.length < parallel) {
-      const length = Math.min(step, source.sizeBytes - next)
+      const length = Math.min(partBytes, source.sizeBytes - next)
       ahead.push(new Lane({ source, offset: next, length, rooms, onBytes, signal: either }))
       next += length
     }
@@ -41,6 +42,14 @@ export async function streamInOrder({ source, sink, onBytes, signal }: StreamInO
     failed.abort()
     await Promise.all(ahead.map((lane) => lane.ended))
   }
+}
+
+function streamWhole({ source, sink, onBytes, signal }: StreamInOrder): Promise<void> {
+  const receive: Sink = (chunk) => {
+    onBytes(chunk.length)
+    return sink(chunk)
+  }
+  return source.stream({ offset: 0, length: source.sizeBytes }, receive, signal)
 }
 
 /** Buffers of `partBytes` for what comes early, used again and again. */
