@@ -216,6 +216,8 @@ export abstract class DiskTarget implements Target {
     const wanted = first === undefined ? 0 : first.length - (first.length % directBlockBytes)
     if (first === undefined || wanted < leastDirectBytes || offset % directBlockBytes !== 0 || !isAligned(first))
       return 0
+    // A write that was under way when the target was closed opens nothing any more.
+    if (this.#closed) return 0
     this.#direct ??= openDirect(this.path)
     const direct = await this.#direct
     if (direct === undefined || this.#directRefused) return 0

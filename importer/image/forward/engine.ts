@@ -8,6 +8,7 @@
  * would claim is held like all else that nobody has claimed.
  */
 import { CdiError } from '../../../src/errors.ts'
+import { isZero } from '../../target/data-runs.ts'
 import type { ImageFacts } from '../facts.ts'
 import { truncatedImage, wholeEnd } from '../file-end.ts'
 import { invalidImage } from '../invalid-image.ts'
@@ -82,6 +83,8 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
   /** Up to here nobody wants what comes. */
   #ignoredUntil = 0
   #isComplete = false
+  /** From here on only padding may come. */
+  #endOffset = Number.POSITIVE_INFINITY
   /** Packed claims that wait, and the longest one ever. */
   #packedClaims = 0
   #longestPackedBytes = 0
@@ -137,8 +140,9 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
     })
   }
 
-  complete(): void {
+  complete(endOffset = Number.POSITIVE_INFINITY): void {
     this.#isComplete = true
+    this.#endOffset = endOffset
   }
 
   /**
@@ -150,6 +154,7 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
       if (this.#isDue()) await this.#serve()
       const length = Math.min(chunk.length - at, this.#untilNext())
       const piece = length === chunk.length ? chunk : chunk.subarray(at, at + length)
+      if (this.#position + length > this.#endOffset) this.#requirePadding(piece)
       const passing = this.#passing
       if (passing !== undefined) {
         const taken = this.#disk.stored(this.#position + passing.shift, piece)
@@ -270,6 +275,12 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
       const usedEnd = sourceOffset + usedBytes
       if (usedEnd > sharedFrom) this.#held.drop(sharedFrom, usedEnd - sharedFrom)
     })
+  }
+
+  /** What comes now is behind the end of the image, or reaches over it. */
+  #requirePadding(piece: Buffer): void {
+    if (isZero(piece.subarray(Math.max(0, this.#endOffset - this.#position)))) return
+    throw this.#invalid(`it ends at byte ${this.#endOffset}, and something else follows`)
   }
 
   async #relieve(): Promise<void> {

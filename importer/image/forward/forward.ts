@@ -35,8 +35,11 @@ export interface ForwardTables {
   extent(extent: ForwardExtent): void
   /** Nobody will want this piece: reference counts, free space, markers. */
   ignore(offset: number, length: number): void
-  /** No more claims will come: whatever is unclaimed is not part of the disk. */
-  complete(): void
+  /**
+   * No more claims will come: whatever is unclaimed is not part of the disk. From `endOffset` on nothing but zeros may
+   * come, if the format says where its files end.
+   */
+  complete(endOffset?: number): void
 }
 
 /** A format's reader: makes its first claims; the others follow in the callbacks. Throws CDI_FORMAT_INVALID. */

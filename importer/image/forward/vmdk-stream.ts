@@ -116,8 +116,9 @@ class Walk {
           if (marker.sectors !== 0) throw this.#invalid(`a marker of no kind stands at byte ${this.#offset}`)
           if (footer === undefined) throw this.#invalid('it ends without a footer')
           if (footer !== this.#directoryOffset) throw this.#invalid('its footer does not lead to its grain directory')
+          yield { offset: this.#offset + markerBytes, length: sector - markerBytes }
           this.#skip(sector)
-          this.#end()
+          this.#end(this.#offset)
           return
         default:
           throw this.#invalid(`a marker of kind ${marker.kind} stands at byte ${this.#offset}`)
@@ -189,8 +190,8 @@ class Walk {
     this.#offset += bytes
   }
 
-  #end(): void {
+  #end(offset?: number): void {
     if (!this.#ledger.agrees()) throw this.#invalid('its grain tables and its markers contradict each other')
-    this.#tables.complete()
+    this.#tables.complete(offset)
   }
 }

@@ -122,7 +122,14 @@ describe('streamOptimized VMDK in one pass', () => {
     for (let length = 128 * sector; length < image.length; length += 13 * sector) {
       await assert.rejects(readImageForward('vmdk', image.subarray(0, length)), /truncated/)
     }
-    await assert.rejects(readImageForward('vmdk', image.subarray(0, image.length - sector)), /truncated/)
+    await assert.rejects(readImageForward('vmdk', image.subarray(0, image.length - 1)), /truncated/)
+  })
+
+  it('takes zeros behind the end, which pad it, and nothing else', async () => {
+    const image = vmdkStream(mixedDisk())
+    const { disk } = await readImageForward('vmdk', Buffer.concat([image, Buffer.alloc(70_000)]))
+    assert.ok(disk.equals(mixedDisk()))
+    await assert.rejects(readImageForward('vmdk', Buffer.concat([image, Buffer.from([0, 1])])), /something follows/)
   })
 
   it('says why it does not take directories that are too large to be kept', async () => {
