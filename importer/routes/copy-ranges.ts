@@ -1,7 +1,7 @@
 /**
  * The route for a raw disk that can be read by ranges: several streams at once, each writing where its bytes belong.
- * Parts become smaller towards the end, and who has nothing left to do takes over half of the part that has most left,
- * so that one slow connection does not hold up the disk.
+ * Parts are long, and who has nothing left to do takes over half of the part that has most left, so that one slow
+ * connection does not hold up the disk.
  */
 import type { Log } from '../../src/log.ts'
 import type { Digest } from '../sources/checksum.ts'
@@ -9,8 +9,10 @@ import { streamInOrder } from '../sources/read-ahead.ts'
 import type { RangedSource } from '../sources/source.ts'
 import { Gather } from '../target/gather.ts'
 import type { Target } from '../target/target.ts'
+import { inConcert } from './in-concert.ts'
 import { PartQueue } from './parts.ts'
-import type { Part } from './parts.ts'
+import type { Stretch } from './parts.ts'
+import { streamPart } from './stream-part.ts'
 
 export interface CopyRanges {
   readonly source: RangedSource
@@ -54,56 +56,35 @@ async function copyInOrder(
 }
 
 async function copyParts({ source, target, diskSizeBytes, onBytes, signal }: CopyRanges): Promise<void> {
-  const queue = new PartQueue({ sizeBytes: diskSizeBytes, workers: source.parallel })
-  const failed = new AbortController()
-  const either = AbortSignal.any([signal, failed.signal])
+  const queue = new PartQueue({ workers: source.parallel })
+  queue.add([rawStretch(diskSizeBytes)])
+  const { signal: either, run } = inConcert(signal)
   const work = async (): Promise<void> => {
-    try {
-      const gather = new Gather({ target, offset: 0, slabs: 2 })
-      for (let part = queue.next(); part !== undefined; part = queue.next()) {
-        await copyPart({ source, gather, part, onBytes, signal: either })
-        queue.done(part)
-      }
-      await gather.end()
-    } catch (error) {
-      // The first one tells what happened, the others only that they were stopped.
-      failed.abort(error)
-      throw error
+    const gather = new Gather({ target, offset: 0, slabs: 2 })
+    const sink = (chunk: Buffer): void | Promise<void> => {
+      onBytes(chunk.length)
+      return gather.push(chunk)
     }
+    for (;;) {
+      const part = queue.next() ?? queue.takeOver()
+      if (part === undefined) break
+      gather.seek(part.position)
+      await streamPart({ source, part, sink, signal: either })
+      queue.done(part)
+    }
+    await gather.end()
   }
-  const results = await Promise.allSettled(Array.from({ length: source.parallel }, work))
-  signal.throwIfAborted()
-  if (failed.signal.aborted) throw failed.signal.reason
-  for (const result of results) if (result.status === 'rejected') throw result.reason
+  await run(Array.from({ length: source.parallel }, () => work))
 }
 
-/** Ends a stream whose rest was taken over by another one. */
-class TakenOver extends Error {}
+/** Cut at multiples of 64 KiB, so that no two workers write to the same block. */
+const edgeBytes = 64 * 1024
 
-async function stopAfter(pushed: void | Promise<void>): Promise<never> {
-  await pushed
-  throw new TakenOver()
-}
-
-interface CopyPart extends Pick<CopyRanges, 'source' | 'onBytes' | 'signal'> {
-  readonly gather: Gather
-  readonly part: Part
-}
-
-/** What it took may still be on its way to the target when it resolves. */
-async function copyPart({ source, gather, part, onBytes, signal }: CopyPart): Promise<void> {
-  const { position: offset, end } = part
-  gather.seek(offset)
-  const sink = (chunk: Buffer): void | Promise<void> => {
-    const wanted = Math.min(chunk.length, part.end - part.position)
-    part.position += wanted
-    onBytes(wanted)
-    const pushed = gather.push(wanted === chunk.length ? chunk : chunk.subarray(0, wanted))
-    return part.position === part.end && part.end < end ? stopAfter(pushed) : pushed
-  }
-  try {
-    await source.stream({ offset, length: end - offset }, sink, signal)
-  } catch (error) {
-    if (!(error instanceof TakenOver)) throw error
+function rawStretch(sizeBytes: number): Stretch {
+  return {
+    offset: 0,
+    end: sizeBytes,
+    cut: (at) => Math.min(sizeBytes, Math.ceil(at / edgeBytes) * edgeBytes),
+    readEnd: (end) => end,
   }
 }

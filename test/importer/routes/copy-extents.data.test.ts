@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { copyFile, stat, truncate } from 'node:fs/promises'
+import { copyFile, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { execa } from 'execa'
@@ -293,6 +293,30 @@ describe('copyExtents', { timeout: 300_000 }, () => {
     await refuses('vmdk streamOptimized', () => grain(40, be32(0x1234_5678)), /CDI_CONVERT_FAILED .*does not decode/)
   })
 
+  it('leaves a device as it was as long as qemu-img has not agreed', async () => {
+    await using dir = await tempDir('extents')
+    const path = (name: string): string => join(dir.path, name)
+    const sizeBytes = 16 * mebibyte
+    const before = noise(sizeBytes, 5)
+    await writeFile(path('before'), before)
+    await makeDisk(path('disk'), { sizeBytes, pieces: [[0, noise(sizeBytes, 1)]] })
+    for (const name of ['qcow2 version 3', 'qcow2 with zlib clusters']) {
+      const variant = variantOf(name)
+      await makeImage(path('disk'), path('image'), variant)
+      await using device = await makeBlockDevice(path(`device-${variant.name.length}`), sizeBytes)
+      await writeFile(device.path, before)
+      await using file = await openFile({ path: path('image') })
+      const facts = await factsOf(file, variant.format)
+      await using target = await openTarget({ path: device.path, preallocate: false, log })
+      const smaller = { ...facts, virtualSizeBytes: facts.virtualSizeBytes - mebibyte }
+      await assert.rejects(copyExtents({ source: file, facts: smaller, target, signal: never, log }), {
+        code: 'CDI_FORMAT_INVALID',
+        message: /but qemu-img finds 16777216/,
+      })
+      await sameBytes(device.path, path('before'), sizeBytes)
+    }
+  })
+
   it('ends with the fault of the source when it breaks off, in the tables or in the data', async () => {
     await using dir = await tempDir('extents')
     const path = (name: string): string => join(dir.path, name)
@@ -300,8 +324,9 @@ describe('copyExtents', { timeout: 300_000 }, () => {
     for (const name of ['qcow2 version 3', 'qcow2 with zlib clusters']) {
       const variant = variantOf(name)
       await makeImage(path('disk'), path('image'), variant)
-      for (const readsBefore of [0, 3, 9]) {
-        let reads = 0
+      // In the headers, in the tables, and in the data.
+      for (const bytesBefore of [0, 200_000, 9 * mebibyte]) {
+        let bytes = 0
         await assert.rejects(
           copyImage({
             image: path('image'),
@@ -314,10 +339,12 @@ describe('copyExtents', { timeout: 300_000 }, () => {
               pinned: true,
               parallel: 2,
               stream: (range, sink, signal) => {
-                reads += 1
-                if (reads > readsBefore)
-                  return Promise.reject(new CdiError('CDI_SOURCE_INTERRUPTED', 'the line is cut'))
-                return source.stream(range, sink, signal)
+                const cutting = (chunk: Buffer): void | Promise<void> => {
+                  bytes += chunk.length
+                  if (bytes > bytesBefore) throw new CdiError('CDI_SOURCE_INTERRUPTED', 'the line is cut')
+                  return sink(chunk)
+                }
+                return source.stream(range, cutting, signal)
               },
               [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
             }),
