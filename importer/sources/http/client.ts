@@ -194,19 +194,27 @@ export class HttpClient implements AsyncDisposable {
   }
 
   #response(connection: HttpConnection, key: string, answer: ResponseHead): ClientResponse {
-    this.#giveBack(connection, key)
+    // Read to its end: the connection belongs to whoever asks next, and what is done with this answer must not touch it.
+    let over = false
+    const giveBack = (): void => {
+      over ||= connection.idle
+      this.#giveBack(connection, key)
+    }
+    giveBack()
     return {
       ...answer,
       body: async (sink) => {
+        if (over) return
         try {
           await connection.body(sink)
         } finally {
-          this.#giveBack(connection, key)
+          giveBack()
         }
       },
       discard: () => {
+        if (over) return
         if (!connection.idle) connection.close()
-        this.#giveBack(connection, key)
+        giveBack()
       },
     }
   }
