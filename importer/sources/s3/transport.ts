@@ -30,21 +30,26 @@ interface SdkResponse {
 }
 
 const longestAnswerBytes = 256 * 1024
-const limitMs = 30_000
+/** For one request from beginning to end, in milliseconds. */
+const usualLimitMs = 30_000
 /** What our client says itself. */
 const ours = new Set(['host', 'content-length', 'connection', 'expect'])
 
 /** A `requestHandler` for SDK clients. Its faults are those of our connections (CDI_SOURCE_*). */
-export function sdkTransport({ access, log }: { access: Access; log: Log }) {
+export function sdkTransport({ access, log, limitMs = usualLimitMs }: { access: Access; log: Log; limitMs?: number }) {
   return {
     handle: async (request: SdkRequest): Promise<{ response: SdkResponse }> => {
       const { method } = request
       if (method !== 'GET' && method !== 'POST') {
         throw new CdiError('CDI_INTERNAL', `the AWS SDK wants to ${method}, which is not provided for`)
       }
-      const signal = AbortSignal.timeout(limitMs)
+      const url = urlOf(request)
+      // Not AbortSignal.timeout: its reason would pass for a setting that makes no sense, which does not heal.
+      const limit = new AbortController()
+      const text = `${url.host} has not answered within ${limitMs / 1000} s`
+      using timer = setTimeout(() => limit.abort(new CdiError('CDI_SOURCE_STALLED', text)), limitMs)
       await using client = new HttpClient({
-        url: urlOf(request),
+        url,
         credentials: undefined,
         headers: [],
         secureContext: () => createTrust({ ca: access.ca, log }),
@@ -59,7 +64,7 @@ export function sdkTransport({ access, log }: { access: Access; log: Log }) {
       })
       const answer = await client.send(
         { method, headers: headersOf(request), ...(method === 'POST' ? { body: bodyOf(request) } : {}) },
-        signal,
+        limit.signal,
       )
       const body = await readAnswer(answer, longestAnswerBytes)
       return {
