@@ -18,6 +18,11 @@ import type { ForwardCoding, ForwardExtent, ForwardReader, ForwardTables } from 
 import { ReorderBuffer } from './reorder-buffer.ts'
 
 const mebibyte = 1024 * 1024
+/**
+ * Bytes that are not stored data of the disk: tables, packed data, what is no longer in use. Far more than the disk has are
+ * no image, but are made to keep the worker busy.
+ */
+const mostOtherBytes = { perDiskByte: 8, more: 1024 * mebibyte } as const
 /** Packed units share the last of these. */
 const sector = 512
 
@@ -80,6 +85,8 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
   /** Bytes of the file that have come. */
   #position = 0
   #passing: Passing | undefined
+  /** Of those, what was not stored data of the disk. */
+  #otherBytes = 0
   /** Up to here nobody wants what comes. */
   #ignoredUntil = 0
   #isComplete = false
@@ -159,8 +166,9 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
       if (passing !== undefined) {
         const taken = this.#disk.stored(this.#position + passing.shift, piece)
         if (taken !== undefined) await taken
-      } else if (this.#position >= this.#ignoredUntil && this.#isWanted()) {
-        this.#held.put(this.#position, piece)
+      } else {
+        this.#countOther(length)
+        if (this.#position >= this.#ignoredUntil && this.#isWanted()) this.#held.put(this.#position, piece)
       }
       this.#position += length
       at += length
@@ -194,6 +202,13 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#held[Symbol.asyncDispose]()
+  }
+
+  #countOther(bytes: number): void {
+    this.#otherBytes += bytes
+    const { perDiskByte, more } = mostOtherBytes
+    const most = perDiskByte * this.#facts.virtualSizeBytes + more
+    if (this.#otherBytes > most) throw this.#invalid(`more than ${most} bytes of it are not data of its disk`)
   }
 
   #isDue(): boolean {

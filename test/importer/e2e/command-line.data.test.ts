@@ -35,6 +35,8 @@ before(async () => {
   await makeImage(path('disk'), path('disk.qcow2'), qcow2)
   await pack(path('disk'), ['gz'])
   await pack(path('disk.qcow2'), ['zst'])
+  await makeStaged('disk', 'staged.qcow2')
+  await pack(path('staged.qcow2'), ['zst'])
   const packed = await readFile(path('disk.gz'))
   await writeFile(path('cut.gz'), packed.subarray(0, packed.length / 2))
   await writeFile(path('damaged.gz'), Buffer.concat([packed.subarray(0, -8), noise(8, 1)]))
@@ -58,6 +60,12 @@ after(async () => {
   await nginx?.[Symbol.asyncDispose]()
   await dir?.[Symbol.asyncDispose]()
 })
+
+/** An image that is not converted while it streams by. */
+async function makeStaged(disk: string, image: string): Promise<void> {
+  await makeImage(path(disk), path(image), qcow2)
+  await execa('qemu-img', ['snapshot', '-c', 'before', path(image)])
+}
 
 /** A fresh directory for one import: `out/` to write to and `scratch/`. */
 async function workplace(): Promise<
@@ -123,7 +131,12 @@ describe('a failing import ends with its exit code, one line and no file', { con
     ['a wrong checksum of a raw disk', () => [url('disk'), '--checksum', wrong], 'CDI_CHECKSUM_MISMATCH', /checksum/i],
     ['a wrong checksum of a packed disk', () => [url('disk.gz'), '--checksum', wrong], 'CDI_CHECKSUM_MISMATCH'],
     ['a wrong checksum of an image', () => [url('disk.qcow2'), '--checksum', wrong], 'CDI_CHECKSUM_MISMATCH'],
-    ['a wrong checksum of a staged image', () => [url('disk.qcow2.zst'), '--checksum', wrong], 'CDI_CHECKSUM_MISMATCH'],
+    ['a wrong checksum of a packed image', () => [url('disk.qcow2.zst'), '--checksum', wrong], 'CDI_CHECKSUM_MISMATCH'],
+    [
+      'a wrong checksum of a staged image',
+      () => [url('staged.qcow2.zst'), '--checksum', wrong],
+      'CDI_CHECKSUM_MISMATCH',
+    ],
     ['a checksum that is none', () => [url('disk'), '--checksum', 'sha256:abc'], 'CDI_CHECKSUM_INVALID'],
     ['a disk that is larger than wanted', () => [url('disk'), '--size', '7Mi'], 'CDI_IMAGE_TOO_LARGE', /larger/],
     [
@@ -144,7 +157,7 @@ describe('a failing import ends with its exit code, one line and no file', { con
     ['a size that is none', () => [url('disk'), '--size', 'big'], 'CDI_USAGE', /--size big/],
     [
       'a scratch directory that is not there',
-      () => [url('disk.qcow2.zst'), '--scratch', '/nowhere'],
+      () => [url('staged.qcow2.zst'), '--scratch', '/nowhere'],
       'CDI_TARGET_INVALID',
     ],
   ]
@@ -194,7 +207,7 @@ describe('a failing import ends with its exit code, one line and no file', { con
       // Enough for the target, not for the scratch file.
       await using place = await workplace()
       await makeDisk(path('dense'), { sizeBytes, pieces: [[0, noise(sizeBytes, 7)]] })
-      await makeImage(path('dense'), path('dense.qcow2'), qcow2)
+      await makeStaged('dense', 'dense.qcow2')
       await pack(path('dense.qcow2'), ['gz'])
       const result = await cdi(['import', url('dense.qcow2.gz'), place.target, '--scratch', small.directory])
       assertFailed(result, 'CDI_TARGET_FULL', /scratch/)

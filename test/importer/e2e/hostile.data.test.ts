@@ -261,17 +261,30 @@ describe('a bomb of zeros', { concurrency: 1, timeout: 300_000 }, () => {
     })
   }
 
+  it('behind the header of an image is stopped when it has nothing to do with its disk', async () => {
+    await execa('qemu-img', ['create', '-q', '-f', 'qcow2', path('head.qcow2'), '8M'])
+    await bomb('tail', 'gz', 256)
+    const head = await readFile(await pack(path('head.qcow2'), ['gz']))
+    await writeFile(path('headed'), head)
+    await appendFile(path('headed'), await readFile(path('tail')))
+    await attempt('headed', ['--size', '64Mi'], ({ result }) => {
+      assertCode(result, 'CDI_FORMAT_INVALID', /bytes of it are not data of its disk/)
+      return Promise.resolve()
+    })
+  })
+
   it(
-    'behind the header of an image is stopped when it is larger than the scratch space',
+    'behind an image that is staged is stopped when it is larger than the scratch space',
     { skip: noRoot },
     async () => {
       await using scratch = await smallFilesystem({ type: 'ext4', sizeBytes: 64 * mebibyte })
-      await execa('qemu-img', ['create', '-q', '-f', 'qcow2', path('head.qcow2'), '8M'])
+      await execa('qemu-img', ['create', '-q', '-f', 'qcow2', path('staged.qcow2'), '8M'])
+      await execa('qemu-img', ['snapshot', '-c', 'before', path('staged.qcow2')])
       await bomb('tail', 'gz', 256)
-      const head = await readFile(await pack(path('head.qcow2'), ['gz']))
-      await writeFile(path('headed'), head)
-      await appendFile(path('headed'), await readFile(path('tail')))
-      await attempt('headed', ['--size', '64Mi', '--scratch', scratch.directory], async ({ result }) => {
+      const head = await readFile(await pack(path('staged.qcow2'), ['gz']))
+      await writeFile(path('staged'), head)
+      await appendFile(path('staged'), await readFile(path('tail')))
+      await attempt('staged', ['--size', '64Mi', '--scratch', scratch.directory], async ({ result }) => {
         assertCode(result, 'CDI_TARGET_FULL', /scratch/)
         await assertOnly(scratch.directory, 'lost+found')
       })

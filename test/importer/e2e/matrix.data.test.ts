@@ -172,16 +172,32 @@ describe('cdi import from standard input', { timeout: 120_000 }, () => {
     await assertSame(got(), join(dir.path, 'sparse'))
   })
 
-  it('stages a qcow2 in the scratch directory and leaves nothing there', async () => {
+  it('takes a qcow2 and needs no scratch', async () => {
     const variant = variants.find(({ name }) => name === 'qcow2 with zstd clusters')!
     const image = join(dir.path, 'stdin.qcow2')
     await makeImage(join(dir.path, 'sparse'), image, variant)
+    await using file = await open(image)
+    // A pipe this time, not a file: what `curl … | cdi import -` gives.
+    const done = await imported(['-', got(), '--scratch', join(dir.path, 'nowhere')], {
+      input: file.createReadStream(),
+    })
+    assert.deepEqual([done.format, done.route], ['qcow2', 'convertStream'])
+    await assertSame(got(), join(dir.path, 'sparse'))
+  })
+
+  it('stages a qcow2 with snapshots in the scratch directory and leaves nothing there', async () => {
+    const image = join(dir.path, 'snapshot.qcow2')
+    await makeImage(
+      join(dir.path, 'sparse'),
+      image,
+      variants.find(({ name }) => name === 'qcow2 version 3')!,
+    )
+    await execa('qemu-img', ['snapshot', '-c', 'before', image])
     const scratch = join(dir.path, 'stdin-scratch')
     await mkdir(scratch)
     await using file = await open(image)
-    // A pipe this time, not a file: what `curl … | cdi import -` gives.
     const done = await imported(['-', got(), '--scratch', scratch], { input: file.createReadStream() })
-    assert.equal(done.format, 'qcow2')
+    assert.equal(done.route, 'convertStaged')
     await assertSame(got(), join(dir.path, 'sparse'))
     await assertOnly(scratch)
   })

@@ -111,14 +111,14 @@ describe('cdi import over a bad link', { concurrency: 2, timeout: 300_000 }, () 
 })
 
 describe('cdi import from a poor server', { concurrency: 2, timeout: 300_000 }, () => {
-  it('takes everything from a server without ranges, an image by staging it', async () => {
+  it('takes everything from a server without ranges, an image by converting it on its way', async () => {
     await using poor = await startNginx({ root: dir.path, ranges: false })
     for (const name of images) {
       await using place = await workplace()
       const before = await servedBytes(poor)
       const result = await cdi(['import', `${poor.origin}/${name}`, place.target, '--json'])
       assertArrived(result)
-      assert.equal(outcomeOf(result).route, name.includes('qcow2') ? 'convertStaged' : 'copyStream')
+      assert.equal(outcomeOf(result).route, name.includes('qcow2') ? 'convertStream' : 'copyStream')
       await assertSame(place.target, path('disk'))
       await assertOnly(place.path, 'disk.img')
       const { size } = await stat(path(name))

@@ -34,6 +34,10 @@ before(async () => {
   await makeImage(path('disk'), path('disk.qcow2'), qcow2)
   await pack(path('disk'), ['gz'])
   await pack(path('disk.qcow2'), ['zst'])
+  // Snapshots are what is not converted while it streams by.
+  await makeImage(path('disk'), path('staged.qcow2'), qcow2)
+  await execa('qemu-img', ['snapshot', '-c', 'before', path('staged.qcow2')])
+  await pack(path('staged.qcow2'), ['zst'])
   nginx = await startNginx({ root: dir.path })
 })
 after(async () => {
@@ -44,7 +48,7 @@ after(async () => {
 const completeWords = '{"scratchSpaceRequired":false,"preallocationApplied":false,"message":"Import Complete"}'
 
 describe('an importer pod that succeeds', { concurrency: 2, timeout: 300_000 }, () => {
-  for (const name of ['disk', 'disk.gz', 'disk.qcow2']) {
+  for (const name of ['disk', 'disk.gz', 'disk.qcow2', 'disk.qcow2.zst']) {
     it(`writes disk.img from ${name}, grown to the claim, and says so in the words of the contract`, async () => {
       await using pod = await Pod.start()
       const ended = await pod.ended({ endpoint: url(name), imageSize: '16Mi', filesystemOverhead: '0.05' })
@@ -95,7 +99,7 @@ describe('an importer pod that succeeds', { concurrency: 2, timeout: 300_000 }, 
 
   it('asks for scratch space with exit code 0, and uses it when it is there', async () => {
     await using without = await Pod.start()
-    const asked = await without.ended({ endpoint: url('disk.qcow2.zst') })
+    const asked = await without.ended({ endpoint: url('staged.qcow2.zst') })
     assert.equal(asked.exitCode, 0, asked.stderr)
     assert.deepEqual(JSON.parse(asked.words), {
       scratchSpaceRequired: true,
@@ -105,7 +109,7 @@ describe('an importer pod that succeeds', { concurrency: 2, timeout: 300_000 }, 
     await assertOnly(without.path('data'))
 
     await using pod = await Pod.start({ scratch: true })
-    const ended = await pod.ended({ endpoint: url('disk.qcow2.zst') })
+    const ended = await pod.ended({ endpoint: url('staged.qcow2.zst') })
     assert.equal(ended.exitCode, 0, ended.stderr)
     await assertSame(pod.disk, path('disk'))
     await assertOnly(pod.path('scratch'))
@@ -186,10 +190,10 @@ describe('an importer pod that fails', { concurrency: 2, timeout: 300_000 }, () 
 
   it('because it is stopped, takes back what it wrote and leaves no process', async () => {
     await using slow = await startNginx({ root: dir.path, limitRate: '150k' })
-    for (const name of ['disk', 'disk.qcow2', 'disk.qcow2.zst']) {
+    for (const name of ['disk', 'disk.qcow2', 'disk.qcow2.zst', 'staged.qcow2.zst']) {
       await using pod = await Pod.start({ scratch: true })
       const running = pod.run({ endpoint: `${slow.origin}/${name}` })
-      const begun = name.endsWith('zst') ? 'scratch' : 'data'
+      const begun = name.startsWith('staged') ? 'scratch' : 'data'
       await until(async () => (await execa('ls', [pod.path(begun)])).stdout !== '', running)
       const children = await descendantsOf(running.pid)
       running.kill('SIGTERM')

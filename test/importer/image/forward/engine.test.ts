@@ -394,6 +394,20 @@ describe('forward engine', { timeout: 300_000 }, () => {
       message: 'Image image is truncated: its tables point to byte 65546, but it has only 65536 bytes',
     }))
 
+  it('is not kept busy by what has nothing to do with the disk', async () => {
+    const target = new MemoryDisk(512)
+    const disk = new DiskWriter({ target, unitBytes, name: 'image', signal: never })
+    const reader: ForwardReader = (forward) => forward.complete()
+    await using engine = new ForwardEngine({ reader, facts: factsOf(512), name: 'image', disk })
+    const zeros = Buffer.alloc(16 * 1024 * kibibyte)
+    await assert.rejects(
+      async () => {
+        for (let taken = 0; taken <= 2 ** 30; taken += zeros.length) await engine.take(zeros)
+      },
+      { code: 'CDI_FORMAT_INVALID', message: /more than 1073745920 bytes of it are not data of its disk/ },
+    )
+  })
+
   it('lets a table claim a part of itself', async () => {
     const reader: ForwardReader = (forward) => {
       forward.table(1024, 16, () => {
