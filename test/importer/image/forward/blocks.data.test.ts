@@ -1,9 +1,14 @@
 /** VDI, VHD and VHDX: a table in front, blocks behind it. */
 import assert from 'node:assert/strict'
-import { readFile, writeFile } from 'node:fs/promises'
+import { createReadStream } from 'node:fs'
+import { open, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { execa } from 'execa'
+import type { ImageFacts } from '../../../../importer/image/facts.ts'
+import { ForwardEngine } from '../../../../importer/image/forward/engine.ts'
+import { forwardReader } from '../../../../importer/image/forward/readers.ts'
+import { inspectImage } from '../../../../importer/image/inspect.ts'
 import { readImageForward } from '../../../fixtures/forward-disk.ts'
 import { be32, be64, convertByQemu, le32, mebibyte, noise, withVhdChecksum } from '../../../fixtures/images.ts'
 import { tempDir } from '../../../fixtures/server-process.ts'
@@ -11,6 +16,7 @@ import type { TempDir } from '../../../fixtures/server-process.ts'
 
 const drivers = { vdi: 'vdi', vhd: 'vpc', vhdx: 'vhdx' } as const
 type Format = keyof typeof drivers
+const gibibyte = 1024 * mebibyte
 const formats = Object.keys(drivers) as Format[]
 
 /** An image of 48 MiB and a bit whose blocks were written in any order, by qemu. */
@@ -26,6 +32,15 @@ async function scattered(dir: TempDir, format: Format, ...args: string[]): Promi
   })
   await execa('qemu-io', ['-f', drivers[format], ...commands.flat(), '-c', `write -P 99 ${sizeBytes - 512} 512`, path])
   return readFile(path)
+}
+
+async function factsOf(path: string, format: Format | 'vmdk'): Promise<ImageFacts> {
+  await using file = await open(path)
+  const read = async (offset: number, length: number): Promise<Buffer> => {
+    const { buffer } = await file.read(Buffer.alloc(length), 0, length, offset)
+    return buffer
+  }
+  return await inspectImage({ format, name: path, read })
 }
 
 async function byQemu(dir: TempDir, format: Format, image: Buffer): Promise<Buffer> {
@@ -60,6 +75,44 @@ describe('Images with a table in front, in one pass', () => {
       const image = await scattered(dir, format)
       const last = image.lastIndexOf(Buffer.alloc(512, 99)) + 512
       await assert.rejects(readImageForward(format, image.subarray(0, last)), /truncated/)
+    })
+  }
+
+  for (const [driver, format, size, options] of [
+    ['vdi', 'vdi', '8T', 'static=off'],
+    ['vmdk', 'vmdk', '1T', 'subformat=monolithicSparse'],
+    ['vmdk', 'vmdk', '1T', 'subformat=streamOptimized'],
+    ['vpc', 'vhd', '2000G', 'force_size=on'],
+    ['vhdx', 'vhdx', '8T', 'block_size=32M'],
+  ] as const) {
+    it(`${format}, ${options}: tables for ${size} pass without being held`, async () => {
+      await using dir = await tempDir('blocks')
+      const path = join(dir.path, 'image')
+      await execa('qemu-img', ['create', '-q', '-f', driver, '-o', options, path, size])
+      await execa('qemu-io', ['-f', driver, '-c', 'write -P 7 900G 64k', '-c', 'write -P 8 1G 64k', path])
+      const facts = await factsOf(path, format)
+      const { onePass: layout } = facts
+      assert.ok(typeof layout === 'object')
+      const places = new Set<number>()
+      await using engine = new ForwardEngine({
+        reader: forwardReader({ layout, facts, name: path }),
+        facts,
+        name: path,
+        disk: {
+          stored: (diskOffset) => void places.add(Math.floor(diskOffset / gibibyte)),
+          room: (bytes) => Promise.resolve(Buffer.alloc(bytes)),
+          packed: ({ diskOffset }, bytes, onUsed) => {
+            places.add(Math.floor(diskOffset / gibibyte))
+            onUsed(bytes.length)
+          },
+        },
+      })
+      for await (const chunk of createReadStream(path, { highWaterMark: 256 * 1024 })) {
+        await engine.take(chunk as Buffer)
+      }
+      await engine.end()
+      assert.deepEqual([...places], [900, 1])
+      assert.ok(engine.stats.mostHeldBytes <= mebibyte, `${engine.stats.mostHeldBytes} bytes were held`)
     })
   }
 

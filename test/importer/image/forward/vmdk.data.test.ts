@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { execa } from 'execa'
 import { readImageForward } from '../../../fixtures/forward-disk.ts'
+import { assertSameBytes, importForward } from '../../../fixtures/forward-import.ts'
 import { convertByQemu, le32, makeDisk, makeImage, mebibyte, variantOf } from '../../../fixtures/images.ts'
 import { tempDir } from '../../../fixtures/server-process.ts'
 import type { TempDir } from '../../../fixtures/server-process.ts'
@@ -38,6 +39,21 @@ describe('VMDK in one pass', () => {
       assert.ok((await byQemu(dir, image)).equals(disk))
       assert.ok((await readImageForward('vmdk', image)).disk.equals(disk))
     }
+  })
+
+  it('takes padding behind the end of a stream, and refuses anything else there', async () => {
+    await using dir = await tempDir('vmdk')
+    await makeDisk(join(dir.path, 'disk'), { sizeBytes: 3 * mebibyte })
+    const stream = vmdkStream(await readFile(join(dir.path, 'disk')))
+    const wanted = { image: join(dir.path, 'image'), to: join(dir.path, 'got'), signal: AbortSignal.timeout(20_000) }
+    await writeFile(wanted.image, Buffer.concat([stream, Buffer.alloc(300_000)]))
+    await importForward(wanted)
+    await assertSameBytes(wanted.to, join(dir.path, 'disk'))
+    await writeFile(wanted.image, Buffer.concat([stream, Buffer.alloc(300_000), Buffer.from('more')]))
+    await assert.rejects(importForward(wanted), {
+      code: 'CDI_FORMAT_INVALID',
+      message: new RegExp(`it ends at byte ${stream.length}, and something else follows`),
+    })
   })
 
   for (const name of ['vmdk monolithicSparse', 'vmdk streamOptimized']) {
