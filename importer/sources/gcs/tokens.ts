@@ -9,6 +9,7 @@ import type { Clock } from '../clock.ts'
 import { HttpClient } from '../http/client.ts'
 import { readAnswer } from '../http/small-answer.ts'
 import { createTrust } from '../http/trust.ts'
+import { untilAborted } from '../until-aborted.ts'
 import type { GoogleCredentials } from './credentials.ts'
 
 export interface AccessTokensOptions {
@@ -46,11 +47,12 @@ export class AccessTokens {
   /** A token that is good for a while. Throws CDI_SOURCE_*, or the signal's reason. */
   async token(signal: AbortSignal): Promise<string> {
     for (;;) {
+      signal.throwIfAborted()
       const { clock } = this.#options
       if (this.#token !== undefined && clock.now() < this.#token.renewAtMs) return this.#token.text
       const fetching = (this.#fetching ??= this.#fetch(signal))
       try {
-        const { text } = await fetching.done
+        const { text } = await untilAborted(fetching.done, signal)
         return text
       } catch (error) {
         signal.throwIfAborted()

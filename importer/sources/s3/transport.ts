@@ -47,7 +47,7 @@ export function sdkTransport({ access, log, limitMs = usualLimitMs }: { access: 
       // Not AbortSignal.timeout: its reason would pass for a setting that makes no sense, which does not heal.
       const limit = new AbortController()
       const text = `${url.host} has not answered within ${limitMs / 1000} s`
-      using timer = setTimeout(() => limit.abort(new CdiError('CDI_SOURCE_STALLED', text)), limitMs)
+      using _timer = setTimeout(() => limit.abort(new CdiError('CDI_SOURCE_STALLED', text)), limitMs)
       await using client = new HttpClient({
         url,
         credentials: undefined,
