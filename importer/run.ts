@@ -22,7 +22,7 @@ import { discardDirectory, unpackArchive } from './routes/unpack-archive.ts'
 import { Digest } from './sources/checksum.ts'
 import { counted } from './sources/progress.ts'
 import type { Source } from './sources/source.ts'
-import { surveySource } from './survey.ts'
+import { surveySource, vhdFooterBytes } from './survey.ts'
 import type { Survey } from './survey.ts'
 import { openTarget } from './target/open-target.ts'
 import type { Target } from './target/target.ts'
@@ -359,8 +359,11 @@ function requestedLimit({ resize, requestedBytes }: ImportRequest): number {
   return (resize ? requestedBytes : undefined) ?? Number.POSITIVE_INFINITY
 }
 
-function assertWithin({ virtualSizeBytes }: Survey, availableBytes: number): void {
+function assertWithin({ virtualSizeBytes, plainSizeBytes }: Survey, availableBytes: number): void {
   if (virtualSizeBytes !== undefined) assertFits({ virtualSizeBytes, availableBytes })
+  else if (plainSizeBytes !== undefined && plainSizeBytes - vhdFooterBytes > availableBytes) {
+    assertFits({ virtualSizeBytes: plainSizeBytes, availableBytes })
+  }
 }
 
 /** What a disk in this target is grown to (contract: import §4): min(usable(overhead, available), requested). */

@@ -8,6 +8,7 @@ import type { Encoding } from './formats/decoder.ts'
 import { peel, peelBytes } from './formats/decoders.ts'
 import { detectFormat, isVhdFooter } from './formats/detect.ts'
 import type { DiskFormat } from './formats/detect.ts'
+import { plainSize } from './formats/plain-size.ts'
 import type { ImageFacts } from './image/facts.ts'
 import { inspectImage } from './image/inspect.ts'
 import { planImport } from './plan.ts'
@@ -15,7 +16,7 @@ import type { Plan } from './plan.ts'
 import { readRange } from './sources/source.ts'
 import type { Source } from './sources/source.ts'
 
-const vhdFooterBytes = 512
+export const vhdFooterBytes = 512
 /** What is looked at where the headers are not all among the first bytes: VHDX has them in its first megabytes. */
 const deepBytes = 8 * 1024 * 1024
 
@@ -25,6 +26,8 @@ export interface Survey {
   readonly format: DiskFormat
   /** Size of the disk as a guest sees it; absent if only the end of the stream will tell. */
   readonly virtualSizeBytes?: number
+  /** What the encoding around a raw disk says that it holds at least; the footer of a fixed VHD counts. */
+  readonly plainSizeBytes?: number
   readonly facts?: ImageFacts
   readonly plan: Plan
 }
@@ -62,7 +65,7 @@ export async function surveySource({
     ...(facts?.onePass === undefined ? {} : { onePass: facts.onePass }),
   })
   if (contentType === 'archive') return { encodings, format, plan }
-  if (format === 'raw') return { encodings, format, plan, ...(await rawSize(source, encodings, signal)) }
+  if (format === 'raw') return { encodings, format, plan, ...(await rawSize({ source, encodings, outer, signal })) }
   return { encodings, format, plan, ...(facts ? { facts, virtualSizeBytes: facts.virtualSizeBytes } : {}) }
 }
 
@@ -72,12 +75,21 @@ function readHead(source: Source, bytes: number, signal: AbortSignal): Promise<B
 }
 
 /** A raw disk is as large as its file; a fixed VHD is a raw disk with a footer of 512 bytes, which is left out. */
-async function rawSize(
-  source: Source,
-  encodings: readonly Encoding[],
-  signal: AbortSignal,
-): Promise<{ virtualSizeBytes?: number }> {
-  if (encodings.length > 0) return {}
+async function rawSize({
+  source,
+  encodings,
+  outer,
+  signal,
+}: {
+  source: Source
+  encodings: readonly Encoding[]
+  outer: Buffer
+  signal: AbortSignal
+}): Promise<Pick<Survey, 'virtualSizeBytes' | 'plainSizeBytes'>> {
+  if (encodings.length > 0) {
+    const plainSizeBytes = await plainSize({ source, encodings, head: outer }, signal)
+    return plainSizeBytes === undefined ? {} : { plainSizeBytes }
+  }
   if (source.kind === 'forward') return source.sizeBytes === undefined ? {} : { virtualSizeBytes: source.sizeBytes }
   const { sizeBytes } = source
   if (sizeBytes <= vhdFooterBytes) return { virtualSizeBytes: sizeBytes }

@@ -22,6 +22,7 @@ export function main(args: readonly string[]): Promise<void> {
       encodings: survey.encodings,
       format: request.contentType === 'archive' ? 'archive' : survey.format,
       virtualSizeBytes: survey.virtualSizeBytes,
+      plainSizeBytes: survey.plainSizeBytes,
       features: survey.facts?.features ?? [],
       route: survey.plan.route,
       why: survey.plan.why,
@@ -35,6 +36,7 @@ function table(shown: Readonly<Record<string, unknown>>): string {
   const labels: Readonly<Record<string, string>> = {
     sizeBytes: 'size',
     virtualSizeBytes: 'virtual size',
+    plainSizeBytes: 'unpacked size',
     needsScratch: 'scratch needed',
   }
   return Object.entries(shown)

@@ -7,6 +7,20 @@
 const frameMagic = 0xfd2fb528
 const skippableMagic = 0x184d2a50
 
+function isSkippable(magic: number): boolean {
+  return (magic & 0xfffffff0) >>> 0 === skippableMagic
+}
+
+/** Lengths of what follows a frame's descriptor, in this order. */
+function frameFields(descriptor: number): { windowBytes: number; dictionaryBytes: number; contentSizeBytes: number } {
+  const singleSegment = (descriptor >> 5) & 1
+  return {
+    windowBytes: 1 - singleSegment,
+    dictionaryBytes: [0, 1, 2, 4][descriptor & 3]!,
+    contentSizeBytes: [singleSegment, 2, 4, 8][descriptor >> 6]!,
+  }
+}
+
 /** What the next `#need` bytes are. */
 type State = 'magic' | 'skippable size' | 'descriptor' | 'block header' | 'lost'
 
@@ -60,7 +74,7 @@ export class ZstdFrames {
       case 'magic': {
         const magic = this.#field.readUInt32LE()
         if (magic === frameMagic) this.#expect('descriptor', 1)
-        else if ((magic & 0xfffffff0) >>> 0 === skippableMagic) this.#expect('skippable size', 4)
+        else if (isSkippable(magic)) this.#expect('skippable size', 4)
         else this.#state = 'lost'
         break
       }
@@ -70,11 +84,9 @@ export class ZstdFrames {
         break
       case 'descriptor': {
         const descriptor = this.#field.readUInt8()
-        const singleSegment = (descriptor >> 5) & 1
-        const contentSizeBytes = [singleSegment, 2, 4, 8][descriptor >> 6]!
-        const dictionaryBytes = [0, 1, 2, 4][descriptor & 3]!
+        const { windowBytes, dictionaryBytes, contentSizeBytes } = frameFields(descriptor)
         this.#checksumBytes = descriptor & 4
-        this.#skip = 1 - singleSegment + dictionaryBytes + contentSizeBytes
+        this.#skip = windowBytes + dictionaryBytes + contentSizeBytes
         this.#expect('block header', 3)
         break
       }
@@ -96,4 +108,23 @@ export class ZstdFrames {
         this.#state satisfies never
     }
   }
+}
+
+/**
+ * How many bytes the first frame says that it holds (RFC 8878 §3.1.1.1.4), given the beginning of the data; skippable
+ * frames are stepped over. Undefined if it does not say, the head does not reach that far, or this is no zstd.
+ */
+export function zstdContentBytes(head: Buffer): number | undefined {
+  let at = 0
+  while (at + 8 <= head.length && isSkippable(head.readUInt32LE(at))) at += 8 + head.readUInt32LE(at + 4)
+  if (at + 5 > head.length || head.readUInt32LE(at) !== frameMagic) return undefined
+  const { windowBytes, dictionaryBytes, contentSizeBytes } = frameFields(head.readUInt8(at + 4))
+  const field = head.subarray(at + 5 + windowBytes + dictionaryBytes).subarray(0, contentSizeBytes)
+  if (contentSizeBytes === 0 || field.length < contentSizeBytes) return undefined
+  if (contentSizeBytes === 8) {
+    const bytes = Number(field.readBigUInt64LE())
+    return Number.isSafeInteger(bytes) ? bytes : undefined
+  }
+  // Two bytes count from 256 on, since one is enough below.
+  return field.readUIntLE(0, contentSizeBytes) + (contentSizeBytes === 2 ? 256 : 0)
 }
