@@ -25,6 +25,7 @@ import { httpRanged } from './http/ranged.ts'
 import { announcedLength, parseRetryAfter, refusal } from './http/status.ts'
 import type { Explain } from './http/status.ts'
 import { createTrust } from './http/trust.ts'
+import { userInfoOf } from './http/user-info.ts'
 import { changed, parseContentRange, rangeHeader, validatorOf } from './http/validator.ts'
 import type { ProxySettings } from './proxy.ts'
 import { defaultPatience, Pulse } from './resumable.ts'
@@ -105,7 +106,7 @@ class Opening {
     this.#guard = options.guard ?? 'If-Range'
     this.#explain = options.explain
     this.#patience = { clock, random, log, limits: options.patience ?? defaultPatience, pulse: new Pulse(clock) }
-    const { credentials = fromUserInfo(url) } = options
+    const { credentials = userInfoOf(url) } = options
     url.username = ''
     url.password = ''
     this.client = new HttpClient({
@@ -244,9 +245,4 @@ function parseUrl(text: string): URL {
     throw new CdiError('CDI_USAGE', `the source is not http or https but ${url.protocol.slice(0, -1)}`)
   }
   return url
-}
-
-function fromUserInfo(url: URL): { user: string; password: string } | undefined {
-  if (url.username === '') return undefined
-  return { user: decodeURIComponent(url.username), password: decodeURIComponent(url.password) }
 }

@@ -5,6 +5,7 @@
  */
 import { BlockList, isIP } from 'node:net'
 import { CdiError } from '../../src/errors.ts'
+import { userInfoOf } from './http/user-info.ts'
 
 /** The values of `http_proxy`, `https_proxy` and `no_proxy`; empty means none. */
 export interface ProxySettings {
@@ -106,9 +107,8 @@ function sameAddress(one: string, other: string): boolean {
   return list.check(other, family(other))
 }
 
-/** The value of `Proxy-Authorization` for a proxy URL with user information (RFC 7617). */
+/** The value of `Proxy-Authorization` for a proxy URL with user information (RFC 7617). Throws CDI_USAGE. */
 export function proxyAuthorization(proxy: URL): string | undefined {
-  if (proxy.username === '' && proxy.password === '') return undefined
-  const pair = `${decodeURIComponent(proxy.username)}:${decodeURIComponent(proxy.password)}`
-  return `Basic ${Buffer.from(pair).toString('base64')}`
+  const given = userInfoOf(proxy)
+  return given && `Basic ${Buffer.from(`${given.user}:${given.password}`).toString('base64')}`
 }
