@@ -5,6 +5,7 @@
  * They travel in the termination message of the worker, of which 4096 bytes survive, and end on a claim, whose update one
  * invalid label would spoil. So only valid ones are handed on, and not more than fit.
  */
+import { isLabelKey, isLabelValue } from '../../../src/api/label-syntax.ts'
 import type { Log } from '../../../src/log.ts'
 
 const marker = 'KUBEVIRT_IO_'
@@ -51,20 +52,6 @@ function labelOf(line: string): Label | undefined {
   const domain = before === '' ? '' : `${before.replaceAll('_', '.')}.`
   const rest = name.slice(at + marker.length).replaceAll('_', '-')
   return { key: `${domain}kubevirt.io/${rest}`.toLowerCase(), value: line.slice(equals + 1) }
-}
-
-const namePart = /^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/
-const subdomain = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/
-
-/** By the rules of Kubernetes for keys with a prefix. */
-function isLabelKey(key: string): boolean {
-  const slash = key.indexOf('/')
-  const prefix = key.slice(0, slash)
-  return prefix.length <= 253 && subdomain.test(prefix) && namePart.test(key.slice(slash + 1))
-}
-
-function isLabelValue(value: string): boolean {
-  return value === '' || namePart.test(value)
 }
 
 function withinBudget(wanted: ReadonlyMap<string, string>): Record<string, string> {

@@ -3,7 +3,8 @@
  * contract/import.md §15). Pure: pod and claim in, annotations, event and verdict out. The same pod state always gives
  * the same annotations, so it does not matter which states a controller misses.
  */
-import { annotations, labels, labelValues, maxNameLength, messages, reasons, simplifyFailure } from '../../api/names.ts'
+import { isLabelKey, isLabelValue } from '../../api/label-syntax.ts'
+import { annotations, labels, labelValues, messages, reasons, simplifyFailure } from '../../api/names.ts'
 import type { ContainerStatus, PersistentVolumeClaim, Pod } from '../../api/kinds.ts'
 import { annotationOf, isAnnotatedTrue } from '../shared/annotated.ts'
 import { warning, normal } from '../shared/told.ts'
@@ -138,22 +139,6 @@ export function addableLabels(
       ([key, value]) => current?.[key] === undefined && isLabelKey(key) && isLabelValue(value),
     ),
   )
-}
-
-/** At most 63 letters, digits, `-`, `_`, `.` between letters or digits. */
-const labelName = /^[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?$/
-/** A DNS subdomain, but for its length. */
-const labelPrefix = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/
-
-function isLabelValue(value: string): boolean {
-  return value === '' || labelName.test(value)
-}
-
-function isLabelKey(key: string): boolean {
-  const slash = key.indexOf('/')
-  if (slash < 0) return labelName.test(key)
-  const prefix = key.slice(0, slash)
-  return prefix.length <= maxNameLength && labelPrefix.test(prefix) && labelName.test(key.slice(slash + 1))
 }
 
 /** The label that every carrier must bear, if it lacks it. */
