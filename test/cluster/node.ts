@@ -1,5 +1,5 @@
 /** The node: containerd, kubelet and kube-proxy. */
-import { mkdir, readdir, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import type { BuildName } from './programs.ts'
@@ -49,7 +49,14 @@ export async function startContainerd({ programs, state, logDir }: NodeOptions):
 }
 
 /** kubelet and kube-proxy; the node registers itself. */
-export async function startNode({ programs, state, pki, logDir }: NodeOptions): Promise<void> {
+export async function startNode({
+  programs,
+  state,
+  pki,
+  logDir,
+  kubectl,
+}: NodeOptions & { readonly kubectl: Kubectl }): Promise<void> {
+  await kubectl.apply(await readFile(new URL('manifests/node.yaml', import.meta.url), 'utf8'))
   await makeCgroup()
   const dir = join(state, 'kubelet')
   const volumes = kubeletDir

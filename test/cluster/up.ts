@@ -72,7 +72,7 @@ export async function up(state: string = stateDir()): Promise<Kubectl> {
     startRegistry({ state, logDir }),
   ])
   say('node, storage, DNS')
-  await startNode(options)
+  await startNode({ ...options, kubectl })
   await installDns(kubectl)
   await waitFor({ what: 'the node', timeoutMs: 120_000 }, () => nodeIsReady(kubectl))
   await startStorage({ programs, state, logDir, kubectl })
