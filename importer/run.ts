@@ -83,7 +83,7 @@ export async function runImport(deps: ImportDeps, request: ImportRequest, signal
     warnAboutContentType({ source, request, log })
     await memory.check(versionOf(source))
     const result = await importFrom({ deps, request, source, signal })
-    await journal.forget()
+    await memory.forget()
     return source.labels === undefined ? result : { ...result, labels: source.labels }
   } catch (thrown) {
     throw await memory.keep(toCdiError(thrown))
@@ -127,8 +127,23 @@ class FaultMemory {
   async keep(error: CdiError): Promise<CdiError> {
     // What was remembered has its steps in front already.
     if (this.#known !== undefined) return this.#known
-    if (this.#version !== undefined) await this.#journal.remember(this.#version, this.#requestKey, error)
+    const version = this.#version
+    if (version !== undefined) await this.#note(() => this.#journal.remember(version, this.#requestKey, error))
     return error
+  }
+
+  /** The import is done. */
+  async forget(): Promise<void> {
+    await this.#note(() => this.#journal.forget())
+  }
+
+  /** The journal only spares work: an import neither fails by it nor hides its fault behind it. */
+  async #note(work: () => Promise<void>): Promise<void> {
+    try {
+      await work()
+    } catch (err) {
+      this.#log.warn({ err }, 'the journal cannot be written')
+    }
   }
 }
 
@@ -401,7 +416,9 @@ function connectStep({ source: { type } }: ImportRequest): string {
     case 'registry':
     case 'containerDisk':
       return step.image
-    default:
+    case 'blank':
+    case 'file':
+    case 'stdin':
       return `Unable to open ${type} data source`
   }
 }
