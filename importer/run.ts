@@ -420,6 +420,8 @@ function connectStep({ source: { type } }: ImportRequest): string {
     case 'file':
     case 'stdin':
       return `Unable to open ${type} data source`
+    default:
+      return type satisfies never
   }
 }
 
