@@ -46,7 +46,7 @@ interface Wanted {
 export async function sourceRequest(wanted: Wanted): Promise<SourceRequest> {
   const { source } = wanted
   if (source === '-') return { type: 'stdin' }
-  const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(source)?.[1]?.toLowerCase()
+  const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(source)?.[1]?.toLowerCase() ?? ''
   switch (scheme) {
     case 'docker':
     case 'oci-archive':
@@ -56,9 +56,7 @@ export async function sourceRequest(wanted: Wanted): Promise<SourceRequest> {
     case 'gs':
       return gcsRequest(wanted)
     default:
-      return source.includes('://') && scheme !== undefined
-        ? httpRequest(wanted)
-        : { type: 'file', path: resolve(source) }
+      return source.includes('://') && scheme !== '' ? httpRequest(wanted) : { type: 'file', path: resolve(source) }
   }
 }
 
