@@ -24,6 +24,7 @@ export interface ResponseHead {
 
 /** Longest head that is accepted, in bytes. */
 export const longestHeadBytes = 64 * 1024
+const longestReasonChars = 200
 
 export function renderRequest({ method, target, headers }: RequestHead): string {
   const lines = headers.map(([name, value]) => `${name}: ${value}\r\n`)
@@ -50,17 +51,22 @@ export function parseResponseHead(bytes: Buffer): ResponseHead {
     // Folded lines (leading blank) are obsolete and refused with the rest of what is no header (RFC 9112 §5.2).
     if (colon < 1 || !/^[!#$%&'*+\-.^_`|~0-9a-z]+$/.test(name))
       throw new SyntaxError('the answer has a malformed header')
-    const value = line.slice(colon + 1).trim()
+    const value = printable(line.slice(colon + 1))
     const earlier = headers.get(name)
     headers.set(name, earlier === undefined ? value : `${earlier}, ${value}`)
   }
   const code = Number(status[2])
   return {
     status: code,
-    reason: status[3]?.trim() || registeredReason(code),
+    reason: printable(status[3] ?? '').slice(0, longestReasonChars) || registeredReason(code),
     minorVersion: Number(status[1]),
     headers,
   }
+}
+
+/** Control characters have no business in a head (RFC 9110 §5.5), and people see parts of it in errors. */
+function printable(text: string): string {
+  return text.replaceAll(/\p{Cc}+/gu, ' ').trim()
 }
 
 /** Node's HTTP is loaded for the few answers without a reason only: that takes 20 ms. */
