@@ -38,17 +38,12 @@ export async function copyExtents({ source, facts, target, signal, log }: CopyEx
   signal.throwIfAborted()
   const { signal: either, run } = inConcert(signal)
   const queue = new RunQueue({ source, facts, signal: either })
-  const underWay = Promise.withResolvers<void>()
   const begun = Promise.withResolvers<void>()
-  for (const step of [underWay, begun]) {
-    either.addEventListener('abort', () => step.reject(either.reason))
-    // Whoever waits for it hears of it; perhaps nobody does.
-    step.promise.catch(() => {})
-  }
+  either.addEventListener('abort', () => begun.reject(either.reason))
+  // Whoever waits for it hears of it; perhaps nobody does.
+  begun.promise.catch(() => {})
 
   const begin = async (): Promise<void> => {
-    // Not before data has been asked for: loading and starting programs takes time, in which answers come.
-    await underWay.promise
     const { askQemu } = await import('./ask-qemu.ts')
     await askQemu({ source, facts, signal: either })
     for (const note of facts.notes) log.warn({ image: source.name, note }, 'peculiarity of the image')
@@ -66,19 +61,15 @@ export async function copyExtents({ source, facts, target, signal, log }: CopyEx
     for (let part = await queue.next(); part !== undefined; part = await queue.next()) {
       const isPacked = part.of.holdsPacked(part)
       if (!isPacked) await unpacking.settle()
-      const place = isPacked ? unpacking.sinkFor(part) : placeStored(part, gather)
-      const sink = (chunk: Buffer): void | Promise<void> => {
-        underWay.resolve()
-        return place(chunk)
-      }
+      const sink = isPacked ? unpacking.sinkFor(part) : placeStored(part, gather)
       await streamPart({ source, part, sink, signal: either })
       queue.done(part)
     }
-    underWay.resolve()
     await unpacking.settle()
     await gather.end()
   }
 
-  await run([begin, ...Array.from({ length: source.parallel }, () => work)])
+  // The tables are asked for first: while they come qemu-img is started.
+  await run([...Array.from({ length: source.parallel }, () => work), begin])
   log.info({ virtualSizeBytes, ...queue.stats }, 'image copied')
 }

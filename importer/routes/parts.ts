@@ -22,7 +22,7 @@ export interface Part<S extends Stretch = Stretch> {
 }
 
 /** Each part is a request, and a link stands still for a round trip before each; longer ones gain nothing that shows. */
-const largestPartBytes = 64 * 1024 * 1024
+const largestPartBytes = 256 * 1024 * 1024
 const smallestPartBytes = 1024 * 1024
 
 export class PartQueue<S extends Stretch> {
