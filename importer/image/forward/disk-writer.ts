@@ -4,7 +4,7 @@
  */
 import { Gather } from '../../target/gather.ts'
 import type { Target } from '../../target/target.ts'
-import { unpack } from '../unpack.ts'
+import { giveBack, unpack } from '../unpack.ts'
 import type { Unpacked } from '../unpack.ts'
 import type { ForwardDisk, PackedUnit } from './engine.ts'
 
@@ -79,12 +79,13 @@ export class DiskWriter implements ForwardDisk {
 
   async #writeOldest(): Promise<void> {
     const { diskOffset, decoding, room, onUsed } = this.#ahead.shift() as Ahead
-    const { bytes, usedBytes } = await decoding
+    const unpacked = await decoding
     this.#signal.throwIfAborted()
     this.#rooms.push(Buffer.from(room.buffer))
-    onUsed(usedBytes)
+    onUsed(unpacked.usedBytes)
     this.#packedGather ??= this.#gather(diskOffset)
-    await place(this.#packedGather, diskOffset, bytes)
+    await place(this.#packedGather, diskOffset, unpacked.bytes)
+    giveBack(unpacked)
   }
 
   #gather(offset: number): Gather {
