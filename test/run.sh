@@ -48,13 +48,15 @@ failed=0
 for tier in $tiers; do
   if [ "$tier" = unit ]; then npm run -s check || failed=1; fi
   # Compiled before the tests start, not inside of the first ones that need it.
-  if [ "$tier" = data ]; then
-    { node test/cluster/main.ts build kubernetes && node test/fixtures/go-programs.ts toxiproxy versitygw fake-gcs-server; } ||
-      { failed=1; continue; }
-  fi
-  if [ "$tier" = cluster ]; then
-    prepare_cluster || { failed=1; continue; }
-  fi
+  case $tier in
+    data | cluster)
+      node test/fixtures/go-programs.ts toxiproxy versitygw fake-gcs-server || { failed=1; continue; }
+      ;;
+  esac
+  case $tier in
+    data) node test/cluster/main.ts build kubernetes || { failed=1; continue; } ;;
+    cluster) prepare_cluster || { failed=1; continue; } ;;
+  esac
   run_tier "$tier" || failed=1
   if [ "$tier" = cluster ] && [ "${CI:-}" = true ]; then
     node test/cluster/main.ts down || failed=1

@@ -53,17 +53,24 @@ try {
 /** Ours and theirs in turn, after everything dirty was written back; the first result of each is compared with the disk. */
 async function benchRow({ server = 'web', ...row }: Row, servers: Servers): Promise<RowResult> {
   const { url, source, options, environment } = await servers.offer(server, row.file)
-  const given = Object.entries({ ...environment, URL: url, OUT: `${work}/out`, TMP: `${work}/tmp` })
-  const variables = given.map(([name, value]) => `export ${name}=${value};`).join(' ')
+  const settings = exported(environment)
+  const pipeSettings = exported({ ...environment, URL: url, OUT: `${work}/out`, TMP: `${work}/tmp` })
   const ours: Measurement[] = []
   const theirs: Measurement[] = []
   for (let run = 0; run < runs; run += 1) {
     process.stderr.write(`bench: ${row.name}, run ${run + 1} of ${runs}\n`)
-    theirs.push(await once(`${variables} ${row.pipe}`, run === 0))
-    ours.push(await once(`${variables} ${cdi} import ${source} ${work}/out --scratch ${work} ${options}`, run === 0))
+    theirs.push(await once(`${pipeSettings} ${row.pipe}`, run === 0))
+    ours.push(await once(`${settings} ${cdi} import ${source} ${work}/out --scratch ${work} ${options}`, run === 0))
   }
   const ratio = median(ours.map(({ seconds }) => seconds)) / median(theirs.map(({ seconds }) => seconds))
   return { name: row.name, ratio, target: row.target, ours, theirs }
+}
+
+/** Values are without blanks. */
+function exported(variables: Readonly<Record<string, string>>): string {
+  return Object.entries(variables)
+    .map(([name, value]) => `export ${name}=${value};`)
+    .join(' ')
 }
 
 async function once(command: string, compare: boolean): Promise<Measurement> {

@@ -41,8 +41,8 @@ const env = [
   'KUBEVIRT_IO_TAKEN=from-the-image',
 ]
 
-/** A link so slow that there is a middle: a layer of 24 MiB takes eight seconds on four connections. */
-const slowLink = { type: 'bandwidth', attributes: { rate: 800 } } as const
+/** A link so slow that there is a middle: a layer of 24 MiB takes twelve seconds on four connections. */
+const slowLink = { type: 'bandwidth', attributes: { rate: 500 } } as const
 /** Shorter than that by far. */
 const tokenLifetimeMs = 2000
 
