@@ -6,9 +6,7 @@ import { CdiError } from '../../../src/errors.ts'
 import type { Log } from '../../../src/log.ts'
 import type { Access } from '../../request.ts'
 import type { Clock } from '../clock.ts'
-import { HttpClient } from '../http/client.ts'
-import { readAnswer } from '../http/small-answer.ts'
-import { createTrust } from '../http/trust.ts'
+import { askOnce } from '../http/small-answer.ts'
 import { untilAborted } from '../until-aborted.ts'
 import type { GoogleCredentials } from './credentials.ts'
 
@@ -80,24 +78,21 @@ export class AccessTokens {
   async #request(signal: AbortSignal): Promise<Token> {
     const { credentials, access, log, clock } = this.#options
     const { tokenUrl } = credentials
-    await using client = new HttpClient({
-      url: tokenUrl,
-      credentials: undefined,
-      headers: [['Content-Type', 'application/x-www-form-urlencoded']],
-      secureContext: () => createTrust({ ca: access.ca, log }),
-      insecureSkipVerify: access.insecureSkipVerify,
-      proxy: access.proxy,
-      idleTimeoutMs: limitMs,
-      connectTimeoutMs: limitMs,
-      userAgent: 'cdi-golang-importer',
-      keepIdle: 0,
-      // The body is a secret.
-      followRedirects: false,
-      log,
-    })
     const form = new URLSearchParams(await this.#grant())
-    const answer = await client.send({ method: 'POST', body: Buffer.from(form.toString()) }, signal)
-    const told = parseAnswer(await readAnswer(answer, longestAnswerBytes))
+    const answer = await askOnce(
+      {
+        method: 'POST',
+        url: tokenUrl,
+        headers: [['Content-Type', 'application/x-www-form-urlencoded']],
+        body: Buffer.from(form.toString()),
+        access,
+        limitMs,
+        longestBytes: longestAnswerBytes,
+        log,
+      },
+      signal,
+    )
+    const told = parseAnswer(answer.bytes)
     const lifeSeconds = typeof told['expires_in'] === 'number' ? told['expires_in'] : assertionLifeSeconds
     const text = told['access_token']
     if (answer.status !== 200 || typeof text !== 'string' || !/^[\x21-\x7e]{1,16384}$/.test(text)) {

@@ -6,10 +6,8 @@ import { Readable } from 'node:stream'
 import { CdiError } from '../../../src/errors.ts'
 import type { Log } from '../../../src/log.ts'
 import type { Access } from '../../request.ts'
-import { HttpClient } from '../http/client.ts'
 import type { HeaderLine } from '../http/head.ts'
-import { readAnswer } from '../http/small-answer.ts'
-import { createTrust } from '../http/trust.ts'
+import { askOnce } from '../http/small-answer.ts'
 
 /** The parts of the SDK's request (HttpRequest of @smithy/types) that are used here. */
 interface SdkRequest {
@@ -48,30 +46,24 @@ export function sdkTransport({ access, log, limitMs = usualLimitMs }: { access: 
       const limit = new AbortController()
       const text = `${url.host} has not answered within ${limitMs / 1000} s`
       using _timer = setTimeout(() => limit.abort(new CdiError('CDI_SOURCE_STALLED', text)), limitMs)
-      await using client = new HttpClient({
-        url,
-        credentials: undefined,
-        headers: [],
-        secureContext: () => createTrust({ ca: access.ca, log }),
-        insecureSkipVerify: access.insecureSkipVerify,
-        proxy: access.proxy,
-        idleTimeoutMs: limitMs,
-        connectTimeoutMs: limitMs,
-        userAgent: 'cdi-golang-importer',
-        keepIdle: 0,
-        followRedirects: false,
-        log,
-      })
-      const answer = await client.send(
-        { method, headers: headersOf(request), ...(method === 'POST' ? { body: bodyOf(request) } : {}) },
+      const answer = await askOnce(
+        {
+          method,
+          url,
+          headers: headersOf(request),
+          ...(method === 'POST' ? { body: bodyOf(request) } : {}),
+          access,
+          limitMs,
+          longestBytes: longestAnswerBytes,
+          log,
+        },
         limit.signal,
       )
-      const body = await readAnswer(answer, longestAnswerBytes)
       return {
         response: {
           statusCode: answer.status,
           headers: Object.fromEntries(answer.headers),
-          body: Readable.from([body]),
+          body: Readable.from([answer.bytes]),
         },
       }
     },
