@@ -45,6 +45,8 @@ export interface TarHandler {
 const maxExtendedHeaderBytes = 8 * 1024 * 1024
 /** Records for all entries to come, which are kept: a commit's name is what they usually hold. */
 const maxGlobalRecordBytes = 1024 * 1024
+/** Every entry is looked up in all of them. */
+const maxGlobalRecords = 256
 
 const typeOfFlag: Readonly<Record<string, TarEntryType>> = {
   '0': 'file',
@@ -243,7 +245,9 @@ export class TarReader {
     for (const [key, value] of records) this.#globalPax.set(key, value)
     let bytes = 0
     for (const [key, value] of this.#globalPax) bytes += key.length + value.length
-    if (bytes > maxGlobalRecordBytes) throw invalidArchive('the global headers of the archive are absurdly large')
+    if (bytes > maxGlobalRecordBytes || this.#globalPax.size > maxGlobalRecords) {
+      throw invalidArchive('the global headers of the archive are absurdly large')
+    }
   }
 
   /** The pax records that are in force for the next entry; later ones win. */

@@ -134,7 +134,8 @@ describe('tar reader', () => {
     }
     const globals = Array.from({ length: 3 }, (_, at) => withRecords('g', record(`key${at}`, 'v'.repeat(400_000))))
     const tiny = withRecords('x', '4 =\n'.repeat(2_000_000))
-    for (const archive of [Buffer.concat([...globals, endMark]), tiny]) {
+    const many = withRecords('g', Array.from({ length: 1000 }, (_, at) => record(`key${at}`, '')).join(''))
+    for (const archive of [Buffer.concat([...globals, endMark]), Buffer.concat([many, endMark]), tiny]) {
       await assert.rejects(readTar(archive, 65_536), { code: 'CDI_ARCHIVE_INVALID', message: /absurdly l/ })
     }
     await readTar(Buffer.concat([...globals.slice(0, 2), endMark]), 65_536)
