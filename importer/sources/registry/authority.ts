@@ -41,6 +41,7 @@ export class RegistryAuthority implements Authority, Disposable {
   #usesPassword = false
   #place: TokenPlace | undefined
   #token: { readonly text: string; readonly goodUntilMs: number } | undefined
+  #hadToken = false
   #renewing: Promise<void> | undefined
   /** The value of Authorization that went with a request, to know whether a refusal was meant for what we have now. */
   readonly #sent = new WeakMap<AuthorityRequest, string>()
@@ -153,10 +154,21 @@ export class RegistryAuthority implements Authority, Disposable {
       followRedirects: credentials === undefined || 'password' in credentials,
     })
     const question = { ...place, hide: this.hide, ...(credentials === undefined ? {} : { credentials }) }
-    const { token, lifetimeMs }: BearerToken = await requestToken(client, question, this.#closing.signal)
+    const { token, lifetimeMs }: BearerToken = await requestToken(client, question, this.#closing.signal).catch(
+      (error: unknown) => {
+        throw this.#hadToken ? sufferable(error) : error
+      },
+    )
+    this.#hadToken = true
     const earlyMs = Math.min(earliestRenewalMs, lifetimeMs * renewalShare)
     this.#token = { text: token, goodUntilMs: askedMs + lifetimeMs - earlyMs }
   }
+}
+
+/** Who had a token is not refused for good by one answer in the middle: it is suffered as refusals of blobs are. */
+function sufferable(error: unknown): unknown {
+  if (!(error instanceof CdiError) || error.code !== 'CDI_REGISTRY_PULL') return error
+  return new CdiError('CDI_SOURCE_STATUS', error.message, { cause: error, details: error.details })
 }
 
 function basicPair({ user, password }: PasswordCredentials): string {

@@ -46,10 +46,11 @@ const componentPattern = /^[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*$/
 const tagPattern = /^\w[\w.-]{0,127}$/
 
 /** Throws CDI_REGISTRY_REFERENCE, `Could not parse image: …` (contract: import §11). */
-export function parseReference(text: string): Reference {
+export function parseReference(given: string): Reference {
+  const text = given.trim()
   if (text.length > longestReferenceChars) throw unparsable('it is too long')
-  if (text.startsWith('docker://')) return parseDocker(text.slice('docker://'.length))
-  if (text.startsWith('oci-archive:')) return parseArchive(text.slice('oci-archive:'.length))
+  if (/^docker:\/\//i.test(text)) return parseDocker(text.slice('docker://'.length))
+  if (/^oci-archive:/i.test(text)) return parseArchive(text.slice('oci-archive:'.length))
   throw unparsable('it begins neither with docker:// nor with oci-archive:')
 }
 

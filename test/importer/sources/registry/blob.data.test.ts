@@ -111,6 +111,29 @@ describe('a layer of a real registry', () => {
     assert.ok(tokens.requests.length >= 2)
   })
 
+  it('outlives a token server that refuses for a while', async () => {
+    let refusals = 0
+    await using tokens = await startTokenServer({
+      lifetimeMs: 2000,
+      toldSeconds: 3600,
+      instead: (request, response) => {
+        const refuses = request === 2 || request === 3
+        if (refuses) {
+          refusals += 1
+          response.writeHead(403).end()
+        }
+        return refuses
+      },
+    })
+    await using registry = await startDockerRegistry({ tokens })
+    await registry.push('a', '1', content)
+    await using opened = await openImage(`docker://${registry.host}/a:1`, insecure)
+    await using source = await onlyLayer(opened.layers).open(never)
+    await delay(2100)
+    assert.equal(sha256(await readRange(source, { offset: 0, length: stored.length }, never)), sha256(stored))
+    assert.equal(refusals, 2)
+  })
+
   it('gets a new token before the old one expires, without being refused', async () => {
     await using tokens = await startTokenServer({ lifetimeMs: 3000, toldSeconds: 1 })
     await using registry = await startDockerRegistry({ tokens })

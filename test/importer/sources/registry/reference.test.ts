@@ -48,6 +48,11 @@ describe('references of images in registries', () => {
     assert.equal(docker('docker://quay.io/a:1').digest, undefined)
   })
 
+  it('forgives blanks around it and capitals in the scheme, as the controller does', () => {
+    assert.deepEqual(parseReference(' DOCKER://quay.io/org/disk:1\n'), parseReference('docker://quay.io/org/disk:1'))
+    assert.deepEqual(parseReference('OCI-archive:Disk.tar'), parseReference('oci-archive:Disk.tar'))
+  })
+
   it('tells people the whole name', () => {
     assert.equal(docker('docker://fedora').name, 'docker://docker.io/library/fedora:latest')
     assert.equal(docker(`docker://quay.io/a@${sha256}`).name, `docker://quay.io/a@${sha256}`)
