@@ -67,6 +67,7 @@ export async function convertStream({
     name: source.name,
     disk,
     scratchDirectory,
+    signal,
     ...(limits === undefined ? {} : { limits }),
   })
   const image: Sink = (chunk) => engine.take(chunk)

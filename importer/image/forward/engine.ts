@@ -58,6 +58,7 @@ export interface ForwardEngineOptions {
   /** Where goes what comes too early and is too much for memory; absent: that is CDI_SCRATCH_REQUIRED. */
   readonly scratchDirectory?: string | undefined
   readonly limits?: ForwardLimits
+  readonly signal: AbortSignal
 }
 
 interface Table {
@@ -78,6 +79,7 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
   readonly #name: string
   readonly #disk: ForwardDisk
   readonly #limits: ForwardLimits
+  readonly #signal: AbortSignal
   readonly #held: ReorderBuffer
   readonly #claims = new ClaimQueue()
   /** Tables that were asked for, in the order of their ends. */
@@ -100,11 +102,12 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
   #room: Buffer = Buffer.alloc(0)
   #extents = 0
 
-  constructor({ reader, facts, name, disk, scratchDirectory, limits = forwardLimits }: ForwardEngineOptions) {
+  constructor({ reader, facts, name, disk, scratchDirectory, limits = forwardLimits, signal }: ForwardEngineOptions) {
     this.#facts = facts
     this.#name = name
     this.#disk = disk
     this.#limits = limits
+    this.#signal = signal
     this.#held = new ReorderBuffer({ limitBytes: limits.heldBytes, scratchDirectory })
     reader(this)
   }
@@ -154,7 +157,7 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
 
   /**
    * Takes the next bytes of the image, which are lent until it settles. Throws CDI_FORMAT_INVALID, CDI_SCRATCH_REQUIRED,
-   * CDI_TARGET_FULL or CDI_TARGET_IO of scratch, and what reader and disk throw. One call at a time.
+   * CDI_TARGET_FULL or CDI_TARGET_IO of scratch, what reader and disk throw, or the signal's reason. One call at a time.
    */
   async take(chunk: Buffer): Promise<void> {
     for (let at = 0; at < chunk.length;) {
@@ -235,6 +238,7 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
 
   async #serve(): Promise<void> {
     while (this.#isDue()) {
+      this.#signal.throwIfAborted()
       if (this.#claims.nextOffset <= this.#position) await this.#serveClaim(this.#claims.pop())
       else await this.#lookAt(this.#tables.shift() as Table)
     }

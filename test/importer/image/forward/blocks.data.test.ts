@@ -106,6 +106,7 @@ describe('Images with a table in front, in one pass', () => {
             onUsed(bytes.length)
           },
         },
+        signal: new AbortController().signal,
       })
       for await (const chunk of createReadStream(path, { highWaterMark: 256 * 1024 })) {
         await engine.take(chunk as Buffer)

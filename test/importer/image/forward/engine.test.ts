@@ -77,7 +77,15 @@ async function convert({
   const target = new MemoryDisk(diskBytes)
   const disk = new DiskWriter({ target, unitBytes, name: 'image', signal: never })
   const facts = factsOf(diskBytes, format)
-  await using engine = new ForwardEngine({ reader, facts, name: 'image', disk, limits, scratchDirectory })
+  await using engine = new ForwardEngine({
+    reader,
+    facts,
+    name: 'image',
+    disk,
+    limits,
+    scratchDirectory,
+    signal: never,
+  })
   for (let at = 0, turns = 0; at < file.length; turns += 1) {
     // Lent like the real ones: overwritten as soon as it was taken.
     const lent = Buffer.from(file.subarray(at, at + (chunks[turns % chunks.length] ?? 1)))
@@ -398,7 +406,7 @@ describe('forward engine', { timeout: 300_000 }, () => {
     const target = new MemoryDisk(512)
     const disk = new DiskWriter({ target, unitBytes, name: 'image', signal: never })
     const reader: ForwardReader = (forward) => forward.complete()
-    await using engine = new ForwardEngine({ reader, facts: factsOf(512), name: 'image', disk })
+    await using engine = new ForwardEngine({ reader, facts: factsOf(512), name: 'image', disk, signal: never })
     const zeros = Buffer.alloc(16 * 1024 * kibibyte)
     await assert.rejects(
       async () => {
