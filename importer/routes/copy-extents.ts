@@ -1,9 +1,9 @@
 /**
  * The route for a disk image by ranges whose tables we read ourselves: they say where each piece of the disk lies, and the
  * data goes straight from the source to the target, several streams at once (run-queue.ts shares them out, parts.ts says
- * how). What is packed is decoded in threads while it arrives (unpacking.ts). qemu-img has to open the image before
- * anything is written; until it has, the streams fill their buffers. Converting is left to it only where we do not read
- * the tables ({@link convertRanges}).
+ * how). What is packed is decoded in threads while it arrives (unpacking.ts). Whether qemu-img opens the image is asked
+ * while the tables come, and before anything is written; converting is left to it only where we do not read the tables
+ * ({@link convertRanges}).
  */
 import type { Log } from '../../src/log.ts'
 import type { ImageFacts } from '../image/facts.ts'
@@ -35,28 +35,20 @@ const mebibyte = 1024 * 1024
 export async function copyExtents({ source, facts, target, signal, log }: CopyExtents): Promise<void> {
   const { virtualSizeBytes } = facts
   assertFits({ virtualSizeBytes, availableBytes: target.capacityBytes })
-  signal.throwIfAborted()
   const { signal: either, run } = inConcert(signal)
   const queue = new RunQueue({ source, facts, signal: either })
-  const begun = Promise.withResolvers<void>()
-  either.addEventListener('abort', () => begun.reject(either.reason))
-  // Whoever waits for it hears of it; perhaps nobody does.
-  begun.promise.catch(() => {})
-
-  const begin = async (): Promise<void> => {
+  const ask = async (): Promise<void> => {
+    // Loaded while the tables come.
     const { askQemu } = await import('./ask-qemu.ts')
     await askQemu({ source, facts, signal: either })
-    for (const note of facts.notes) log.warn({ image: source.name, note }, 'peculiarity of the image')
-    await target.begin(virtualSizeBytes, signal, 'ours')
-    begun.resolve()
   }
+  // No stream begins before: held back, it would keep a connection that qemu-img's reads need where a server allows few.
+  await run([() => queue.fill(), ask])
+  for (const note of facts.notes) log.warn({ image: source.name, note }, 'peculiarity of the image')
+  await target.begin(virtualSizeBytes, signal, 'ours')
 
   const work = async (): Promise<void> => {
-    const write: Target['write'] = async (offset, buffers) => {
-      await begun.promise
-      await target.write(offset, buffers)
-    }
-    const gather = new Gather({ target: { write }, offset: 0, slabs: 2 })
+    const gather = new Gather({ target, offset: 0, slabs: 2 })
     await using unpacking = new Unpacking({ gather, unitBytes: facts.clusterBytes ?? mebibyte, name: source.name })
     for (let part = await queue.next(); part !== undefined; part = await queue.next()) {
       const isPacked = part.of.holdsPacked(part)
@@ -69,7 +61,6 @@ export async function copyExtents({ source, facts, target, signal, log }: CopyEx
     await gather.end()
   }
 
-  // The tables are asked for first: while they come qemu-img is started.
-  await run([...Array.from({ length: source.parallel }, () => work), begin])
+  await run(Array.from({ length: source.parallel }, () => work))
   log.info({ virtualSizeBytes, ...queue.stats }, 'image copied')
 }

@@ -30,7 +30,7 @@ export class RunQueue {
   /** The next batch, which is read while the one before is copied. */
   #ahead: Promise<Run[]> | undefined
   #ended = false
-  #advancing: Promise<void> | undefined
+  #filling: Promise<void> | undefined
 
   constructor({ source, facts, signal }: RunQueueOptions) {
     const { tables } = facts
@@ -47,25 +47,26 @@ export class RunQueue {
     this.#tables = readExtents(this.#map, tables)
   }
 
+  /** Gets the next batch ready; all who wait for it wait for the same one. When it failed it fails for ever. */
+  fill(): Promise<void> {
+    this.#filling ??= this.#share()
+    return this.#filling
+  }
+
   /** What to work at next, undefined if nothing is left. Throws CDI_FORMAT_INVALID, CDI_CONVERT_FAILED, the source's errors. */
   async next(): Promise<Part<Run> | undefined> {
     for (;;) {
       const part = this.#parts.next()
       if (part !== undefined) return part
-      if (this.#ended && this.#ahead === undefined) return this.#parts.takeOver()
-      await this.#advance()
+      const isLast = this.#ended && this.#ahead === undefined && this.#filling === undefined
+      if (isLast) return this.#parts.takeOver()
+      await this.fill()
     }
   }
 
   /** To be called when a part was worked through. */
   done(part: Part<Run>): void {
     this.#parts.done(part)
-  }
-
-  /** Goes on to the next batch; all who wait for it wait for the same one. When it failed it fails for ever. */
-  #advance(): Promise<void> {
-    this.#advancing ??= this.#share()
-    return this.#advancing
   }
 
   async #share(): Promise<void> {
@@ -75,7 +76,7 @@ export class RunQueue {
     this.#ahead = this.#ended ? undefined : this.#readBatch()
     // Looked at when its turn comes; until then a failure is no news for anybody.
     this.#ahead?.catch(() => {})
-    this.#advancing = undefined
+    this.#filling = undefined
   }
 
   async #readBatch(): Promise<Run[]> {

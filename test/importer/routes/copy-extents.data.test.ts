@@ -293,6 +293,54 @@ describe('copyExtents', { timeout: 300_000 }, () => {
     await refuses('vmdk streamOptimized', () => grain(40, be32(0x1234_5678)), /CDI_CONVERT_FAILED .*does not decode/)
   })
 
+  it('does not wait for a stream that is slow: its rest is taken over', async () => {
+    await using dir = await tempDir('extents')
+    const path = (name: string): string => join(dir.path, name)
+    const sizeBytes = 16 * mebibyte
+    await makeDisk(path('disk'), {
+      sizeBytes,
+      pieces: [
+        [0, noise(sizeBytes / 2, 1)],
+        [sizeBytes / 2, text(sizeBytes / 2, 2)],
+      ],
+    })
+    for (const name of ['qcow2 version 3', 'qcow2 with zlib clusters', 'vmdk streamOptimized']) {
+      const variant = variantOf(name)
+      await makeImage(path('disk'), path('image'), variant)
+      const takenOver = Promise.withResolvers<void>()
+      let slow: { readonly from: number; readonly to: number } | undefined
+      await copyImage({
+        image: path('image'),
+        to: path('got'),
+        format: variant.format,
+        around: (source) => ({
+          kind: 'ranged',
+          name: source.name,
+          sizeBytes: source.sizeBytes,
+          pinned: true,
+          parallel: 2,
+          stream: (range, sink, signal) => {
+            const { offset, length } = range
+            if (slow !== undefined && offset > slow.from && offset < slow.to) takenOver.resolve()
+            if (slow !== undefined || length < 3 * mebibyte) return source.stream(range, sink, signal)
+            slow = { from: offset, to: offset + length }
+            let brought = 0
+            const standingStill = async (chunk: Buffer): Promise<void> => {
+              brought += chunk.length
+              // Comes to life again only when somebody else is at what it was to bring.
+              if (brought > mebibyte) await takenOver.promise
+              await sink(chunk)
+            }
+            return source.stream(range, standingStill, signal)
+          },
+          [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
+        }),
+      })
+      assert.ok(slow !== undefined)
+      await sameBytes(path('got'), path('disk'))
+    }
+  })
+
   it('leaves a device as it was as long as qemu-img has not agreed', async () => {
     await using dir = await tempDir('extents')
     const path = (name: string): string => join(dir.path, name)
