@@ -23,6 +23,8 @@ const mebibyte = 1024 * 1024
  * no image, but are made to keep the worker busy.
  */
 const mostOtherBytes = { perDiskByte: 8, more: 1024 * mebibyte } as const
+/** Claims are kept as numbers that are exact up to eight times this. */
+const longestClaimBytes = 2 ** 48
 /** Packed units share the last of these. */
 const sector = 512
 
@@ -130,6 +132,9 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
     this.#assertClaimable(sourceOffset, sourceBytes)
     if (!(diskOffset >= 0 && diskBytes > 0 && diskOffset + diskBytes <= this.#facts.virtualSizeBytes)) {
       throw this.#invalid(`byte ${diskOffset} of its disk lies outside of it`)
+    }
+    if (coding === 'stored' && diskBytes !== sourceBytes) {
+      throw new CdiError('CDI_INTERNAL', `${sourceBytes} stored bytes were claimed for ${diskBytes} bytes of the disk`)
     }
     if (isPacked(coding)) {
       this.#packedClaims += 1
@@ -312,7 +317,8 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
 
   #assertClaimable(offset: number, length: number): void {
     if (this.#isComplete) throw new CdiError('CDI_INTERNAL', 'a claim came after the reader was complete')
-    if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(offset + length) || offset < 0 || length <= 0) {
+    const isExact = Number.isSafeInteger(offset) && Number.isSafeInteger(offset + length)
+    if (!isExact || offset < 0 || length <= 0 || length > longestClaimBytes) {
       throw this.#invalid(`it has something at byte ${offset}, ${length} bytes long`)
     }
     const looking = this.#looking

@@ -191,6 +191,25 @@ describe('qcow2 in one pass', { timeout: 580_000 }, () => {
     assert.deepEqual(await readdir(scratch.path), [])
   })
 
+  it('passes over bitmaps, and takes an image that was not closed', async () => {
+    await using dir = await tempDir('qcow2')
+    const path = (name: string): string => join(dir.path, name)
+    await makeDisk(path('disk'), { sizeBytes: 8 * mebibyte })
+    const args = ['-o', 'lazy_refcounts=on']
+    await execa('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', ...args, path('disk'), path('image')])
+    await execa('qemu-img', ['bitmap', '--add', '-f', 'qcow2', path('image'), 'backup'])
+    await execa('qemu-io', ['-f', 'qcow2', '-c', 'write -P 7 3M 1M', path('image')])
+    await convertByQemu(path('image'), path('wanted'), qcow2)
+    await importForward({ image: path('image'), to: path('got'), limits })
+    await sameBytes(path('got'), path('wanted'))
+    // The lowest of the incompatible features.
+    await patch(path('image'), 79, Buffer.from([1]))
+    const { facts } = await surveyOf(path('image'))
+    assert.match(facts?.notes.join() ?? '', /was not closed properly/)
+    await importForward({ image: path('image'), to: path('got'), limits })
+    await sameBytes(path('got'), path('wanted'))
+  })
+
   it('stages internal snapshots, a first table that was moved behind the data, and too many small clusters', async () => {
     await using dir = await tempDir('qcow2')
     const path = (name: string): string => join(dir.path, name)
