@@ -25,7 +25,7 @@ import {
   selectedNode,
   wantsImmediateBinding,
 } from '../shared/claim.ts'
-import { eventsForTarget, newestText, retold } from '../shared/claim-events.ts'
+import { eventsForTarget, newestText, retold, untold } from '../shared/claim-events.ts'
 import { normal, warning } from '../shared/told.ts'
 import type { Told } from '../shared/told.ts'
 import { renderPrime } from './prime.ts'
@@ -73,6 +73,8 @@ export interface PopulationPlan {
   readonly error: string | undefined
   readonly requeueAfterMs: number | undefined
 }
+
+const createdPrime = normal(reasons.createdPvcPrime, messages.createdPvcPrime)
 
 const nothing: Omit<PopulationPlan, 'because'> = {
   createPrime: undefined,
@@ -139,7 +141,7 @@ function planPrime(seen: PopulationObservation): PopulationPlan {
     annotations: changesOf(target.metadata.annotations, {
       [annotations.populatorPvcPrime]: primeName(target.metadata.uid),
     }),
-    events: [normal(reasons.createdPvcPrime, messages.createdPvcPrime)],
+    events: [createdPrime],
   }
 }
 
@@ -152,12 +154,10 @@ function planMirror(
   const { target, primeVolume, primeEvents, words } = seen
   const podPhase = annotationOf(prime, annotations.podPhase)
   const wasPodPhase = annotationOf(target, annotations.podPhase)
-  const events = retold({
-    primeName: prime.metadata.name,
-    primeEvents,
-    targetEvents: seen.targetEvents,
-    alreadyTold: seen.alreadyTold,
-  })
+  const { targetEvents, alreadyTold } = seen
+  // Whoever made P may have been killed before it could say so.
+  const created = podPhase === undefined ? untold(createdPrime, { targetEvents, alreadyTold }) : []
+  const events = [...created, ...retold({ primeName: prime.metadata.name, primeEvents, targetEvents, alreadyTold })]
 
   let rebind: PersistentVolume | undefined
   if (podPhase === 'Succeeded' && phase === 'Pending') {

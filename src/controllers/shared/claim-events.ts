@@ -54,6 +54,16 @@ export function retold({
   return result
 }
 
+/** The event in a list of its own, unless it has been told. */
+export function untold(
+  event: Told,
+  { targetEvents, alreadyTold }: { targetEvents: readonly Event[]; alreadyTold: ReadonlySet<string> },
+): Told[] {
+  const key = toldKey(event)
+  const isTold = alreadyTold.has(key) || targetEvents.some((told) => toldKey(told) === key)
+  return isTold ? [] : [event]
+}
+
 /** What makes two events the same for a reader. */
 export function toldKey({ reason, message }: { reason?: string | undefined; message?: string | undefined }): string {
   return `${reason ?? ''}\n${message ?? ''}`

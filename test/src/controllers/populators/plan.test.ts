@@ -203,11 +203,25 @@ describe('T', () => {
     assert.equal(plan.annotations[annotations.conditionBoundMessage], 'new and longer')
   })
 
+  const created = eventOf({ reason: 'CreatedPVCPrimeSuccessfully', message: 'PVC Prime created successfully' })
+
+  it('says that P was made, if whoever made it was killed before it could', () => {
+    const reasonsOf = (observed: Parameters<typeof seen>[0]): string[] =>
+      planPopulation(seen({ prime: prime(), ...observed })).events.map(({ reason }) => reason)
+    assert.deepEqual(reasonsOf({}), ['CreatedPVCPrimeSuccessfully'])
+    assert.deepEqual(reasonsOf({ targetEvents: [created] }), [])
+    const toldHere = new Set(['CreatedPVCPrimeSuccessfully\nPVC Prime created successfully'])
+    assert.deepEqual(reasonsOf({ alreadyTold: toldHere }), [])
+    // Events are not kept for ever: what is long under way is not told as new.
+    const running = prime({ annotated: { [annotations.podPhase]: 'Running' } })
+    assert.deepEqual(reasonsOf({ prime: running }), [])
+  })
+
   it("tells P's events once each, oldest first, but not that P lost its volume", () => {
     const plan = planPopulation(
       seen({
         prime: prime(),
-        targetEvents: [eventOf({ message: '[prime-uid-dv] : told before', reason: 'A' })],
+        targetEvents: [created, eventOf({ message: '[prime-uid-dv] : told before', reason: 'A' })],
         alreadyTold: new Set(['B\n[prime-uid-dv] : told a moment ago']),
         primeEvents: [
           eventOf({ message: 'second', reason: 'D', type: 'Warning', at: '2026-01-01T00:00:02Z' }),
