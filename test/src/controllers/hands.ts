@@ -8,6 +8,7 @@ import type { PersistentVolume, PersistentVolumeClaim, Pod } from '../../../src/
 import { isConflict, isNotFound } from '../../../src/kube/api-error.ts'
 import type { KubeClient } from '../../../src/kube/client.ts'
 import { keyOf } from '../../../src/kube/object.ts'
+import type { KubeObject } from '../../../src/kube/object.ts'
 import { controllerOf } from '../../../src/kube/owners.ts'
 
 type ContainerStatus = NonNullable<NonNullable<Pod['status']>['containerStatuses']>[number]
@@ -176,11 +177,14 @@ export class Hands implements AsyncDisposable {
   /** Deletes what has lost its owner. */
   async #garbage(): Promise<void> {
     const namespace = this.#namespace
-    const { items: claims } = await this.#client.list(kinds.pvc, { namespace })
-    const { items: pods } = await this.#client.list(kinds.pod, { namespace })
-    const { items: dataVolumes } = await this.#client.list(kinds.dataVolume, { namespace })
     const { items: sources } = await this.#client.list(kinds.volumeImportSource, { namespace })
-    const alive = new Set([...claims, ...pods, ...dataVolumes].map(({ metadata }) => metadata.uid))
+    const { items: pods } = await this.#client.list(kinds.pod, { namespace })
+    const { items: claims } = await this.#client.list(kinds.pvc, { namespace })
+    // After what they own, and so claims and pods once more: an owner is there before its dependents.
+    const owners = await Promise.all(
+      [kinds.pvc, kinds.pod, kinds.dataVolume].map((kind) => this.#client.list<KubeObject>(kind, { namespace })),
+    )
+    const alive = new Set(owners.flatMap(({ items }) => items.map(({ metadata }) => metadata.uid)))
     const lost = (object: Pod | PersistentVolumeClaim | (typeof sources)[number]): boolean => {
       const owner = controllerOf(object)
       return owner !== undefined && !alive.has(owner.uid) && object.metadata.deletionTimestamp === undefined
