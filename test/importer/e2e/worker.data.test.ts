@@ -1,7 +1,7 @@
 /** The importer as its pod runs it: environment and mounts in, disk, last words, exit code and metrics out. */
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { copyFile, mkdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises'
 import { request } from 'node:https'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -210,6 +210,8 @@ describe('an importer pod that fails', { concurrency: 2, timeout: 300_000 }, () 
     await using own = await tempDir('own')
     const packed = await readFile(path('disk.gz'))
     await writeFile(join(own.path, 'bad.gz'), Buffer.concat([packed.subarray(0, -8), noise(8, 1)]))
+    // nginx tells versions of one length apart by the second only.
+    await utimes(join(own.path, 'bad.gz'), 1_000_000_000, 1_000_000_000)
     await using server = await startNginx({ root: own.path })
     await using pod = await Pod.start()
     const env = { endpoint: `${server.origin}/bad.gz` }
