@@ -27,9 +27,11 @@ RUN if ! command -v qemu-img >/dev/null; then \
 COPY --from=modules /src/node /usr/bin/node
 COPY --from=modules /src/node_modules /usr/lib/cdi/node_modules
 COPY --from=build /src/test/cluster/image/cdi /usr/bin/cdi
+RUN ln -s cdi /usr/bin/kubectl-cdi
 COPY --from=build /src/package.json /usr/lib/cdi/package.json
 COPY --from=build /src/crds /usr/lib/cdi/crds
 COPY --from=build /src/dist /usr/lib/cdi
+COPY --from=build /src/uploadproxy/page /usr/lib/cdi/uploadproxy/page
 # Compiled code is kept beside the program, so that a worker starts as quickly the first time as the hundredth.
 RUN --mount=type=bind,from=build,source=/src/test/cluster/image,target=/mnt sh /mnt/warm.sh
 USER 1001

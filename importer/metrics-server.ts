@@ -19,6 +19,19 @@ export interface WorkerMetricsOptions {
   readonly ownerUid: string
   readonly port: number
   readonly host?: string
+  /** That of imports unless told. */
+  readonly metric?: ProgressMetric
+}
+
+/** How a counter of progress is called. */
+export interface ProgressMetric {
+  readonly name: string
+  readonly help: string
+}
+
+const importProgress: ProgressMetric = {
+  name: 'kubevirt_cdi_import_progress_total',
+  help: 'The import progress in percentage',
 }
 
 /** Starts the server; rejects if the port cannot be had. The certificate library is loaded here, off the transfer's start. */
@@ -27,10 +40,11 @@ export async function serveWorkerMetrics({
   ownerUid,
   port,
   host,
+  metric = importProgress,
 }: WorkerMetricsOptions): Promise<WorkerMetrics> {
   const { selfSigned } = await import('../src/certs/self-signed.ts')
   const { certPem, keyPem } = await selfSigned({ commonName: 'cdi-importer', hosts: ['localhost'] })
-  const registry = progressRegistry({ progress, ownerUid })
+  const registry = progressRegistry({ progress, ownerUid, metric })
   const server = createServer({ cert: certPem, key: keyPem }, (request, response) => {
     if (request.method !== 'GET' || request.url?.split('?')[0] !== '/metrics') {
       response.writeHead(404).end()
@@ -50,11 +64,18 @@ export async function serveWorkerMetrics({
 }
 
 /** The registry behind `/metrics`; values have at most four decimals, so that no exponent is ever printed. */
-export function progressRegistry({ progress, ownerUid }: { progress: Progress; ownerUid: string }): Registry {
+export function progressRegistry({
+  progress,
+  ownerUid,
+  metric = importProgress,
+}: {
+  progress: Progress
+  ownerUid: string
+  metric?: ProgressMetric
+}): Registry {
   const registry = new Registry()
   const counter = new Counter({
-    name: 'kubevirt_cdi_import_progress_total',
-    help: 'The import progress in percentage',
+    ...metric,
     labelNames: ['ownerUID'],
     registers: [],
     collect() {

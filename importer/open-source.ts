@@ -14,7 +14,8 @@ import { openStream } from './sources/stdin.ts'
 
 export interface OpenSource {
   readonly request: SourceRequest
-  readonly stdin: Readable
+  /** Of the source `stdin`. */
+  readonly stdin?: Readable | undefined
   readonly log: Log
   /**
    * Told of the source's version by those that know it before they have found the data, so that looking for it can be
@@ -47,7 +48,10 @@ export async function openSource({ request, stdin, log, onVersion }: OpenSource,
     case 'file':
       return openFile({ path: request.path })
     case 'stdin':
+      if (stdin === undefined) throw new CdiError('CDI_INTERNAL', 'there is no standard input')
       return openStream({ stream: stdin, name: 'standard input' })
+    case 'upload':
+      return request.source
     case 'blank':
       throw new CdiError('CDI_INTERNAL', 'a blank disk has no source')
     default:

@@ -2,6 +2,7 @@
 import type { DiskFormat } from './formats/detect.ts'
 import type { Checksum } from './sources/checksum.ts'
 import type { ProxySettings } from './sources/proxy.ts'
+import type { ForwardSource } from './sources/source.ts'
 
 /** How servers are reached and trusted. */
 export interface Access {
@@ -60,6 +61,12 @@ export interface ContainerDiskRequest {
   readonly doneFile: string
 }
 
+/** What clients send (importer/upload); closed by the import. */
+export interface UploadRequest {
+  readonly type: 'upload'
+  readonly source: ForwardSource
+}
+
 export type SourceRequest =
   | HttpRequest
   | RegistryRequest
@@ -68,6 +75,7 @@ export type SourceRequest =
   | GcsRequest
   | { readonly type: 'file'; readonly path: string }
   | { readonly type: 'stdin' }
+  | UploadRequest
   | { readonly type: 'blank' }
 
 export interface ImportRequest {

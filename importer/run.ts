@@ -49,7 +49,13 @@ export interface ImportDeps {
   readonly log: Log
   readonly progress: Progress
   readonly journal: Journal
-  readonly stdin: Readable
+  /** Of the source `stdin`. */
+  readonly stdin?: Readable
+  /**
+   * Told when every byte of the source was taken and nothing is left that the source could be blamed for: what follows is
+   * conversion from scratch, growing, and fsync.
+   */
+  readonly onReceived?: () => void
 }
 
 export interface ImportResult {
@@ -217,10 +223,12 @@ async function importFrom({ deps, request, source, signal }: ImportFrom): Promis
     await inStep(step.convert, () => assertWithin(survey, target.capacityBytes))
     const digest = request.checksum && new Digest(request.checksum)
     const diskSizeBytes = await inStep(transferStep(plan.route), async () => {
-      const moved = await move({ request, source, survey, target, digest, progress, signal, log })
+      const { onReceived } = deps
+      const moved = await move({ request, source, survey, target, digest, progress, signal, log, onReceived })
       digest?.verify()
       return moved
     })
+    deps.onReceived?.()
     progress.enter('resize')
     const finalSizeBytes = await inStep(step.resize, () =>
       request.resize && target.kind === 'file'
@@ -249,13 +257,24 @@ interface Move {
   readonly progress: Progress
   readonly signal: AbortSignal
   readonly log: Log
+  readonly onReceived: (() => void) | undefined
 }
 
 /**
  * Runs the planned route; resolves with the size of the disk in the target, in bytes. Routes that run qemu-img are loaded
  * when they are taken: what runs programs costs 80 ms and 16 MB.
  */
-async function move({ request, source, survey, target, digest, progress, signal, log }: Move): Promise<number> {
+async function move({
+  request,
+  source,
+  survey,
+  target,
+  digest,
+  progress,
+  signal,
+  log,
+  onReceived,
+}: Move): Promise<number> {
   const { route } = survey.plan
   const common = { target, signal, log, ...(digest ? { digest } : {}) }
   switch (route) {
@@ -317,6 +336,8 @@ async function move({ request, source, survey, target, digest, progress, signal,
         scratchDirectory: known(request.scratchDirectory),
         directIo: request.directIo,
         progress,
+        // A digest is looked at only afterwards.
+        ...(onReceived === undefined || digest !== undefined ? {} : { onReceived }),
       })
     }
     case 'unpackArchive':
@@ -374,15 +395,20 @@ function requestedLimit({ resize, requestedBytes }: ImportRequest): number {
   return (resize ? requestedBytes : undefined) ?? Number.POSITIVE_INFINITY
 }
 
-function assertWithin({ virtualSizeBytes, plainSizeBytes }: Survey, availableBytes: number): void {
-  if (virtualSizeBytes !== undefined) assertFits({ virtualSizeBytes, availableBytes })
-  else if (plainSizeBytes !== undefined && plainSizeBytes - vhdFooterBytes > availableBytes) {
-    assertFits({ virtualSizeBytes: plainSizeBytes, availableBytes })
+function assertWithin({ virtualSizeBytes, plainSizeBytes, plan }: Survey, availableBytes: number): void {
+  const sizeBytes = virtualSizeBytes ?? plainSizeBytes
+  // The footer of a fixed VHD, which is no part of the disk, is seen by this route when it has the end before it.
+  const footerBytes = plan.route === 'copyStream' ? vhdFooterBytes : 0
+  if (sizeBytes !== undefined && sizeBytes - footerBytes > availableBytes) {
+    assertFits({ virtualSizeBytes: sizeBytes, availableBytes })
   }
 }
 
 /** What a disk in this target is grown to (contract: import §4): min(usable(overhead, available), requested). */
-function usableFor(request: ImportRequest, target: Target): number {
+export function usableFor(
+  request: Pick<ImportRequest, 'requestedBytes' | 'filesystemOverhead'>,
+  target: Target,
+): number {
   const requested = request.requestedBytes ?? target.capacityBytes
   if (target.kind === 'block' || request.filesystemOverhead === undefined) {
     return Math.min(target.capacityBytes, requested)
@@ -419,6 +445,7 @@ function connectStep({ source: { type } }: ImportRequest): string {
     case 'blank':
     case 'file':
     case 'stdin':
+    case 'upload':
       return `Unable to open ${type} data source`
     default:
       return type satisfies never

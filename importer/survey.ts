@@ -136,22 +136,25 @@ async function inspectWithin({
   return inspectHead({ name, format, head: deeper.head })
 }
 
-/** Undefined if the headers are not all in the head. */
-async function inspectHead({
-  name,
-  format,
+/**
+ * Inspects an image of which only the first bytes are at hand, and its length if that is known. Undefined if the headers are
+ * not all among them; throws CDI_FORMAT_*, CDI_IMAGE_*.
+ */
+export async function inspectHead({
   head,
+  ...image
 }: {
   name: string
   format: Exclude<DiskFormat, 'raw'>
   head: Buffer
+  sizeBytes?: number
 }): Promise<ImageFacts | undefined> {
   const read = (offset: number, length: number): Promise<Buffer> => {
     if (offset + length > head.length) throw new BeyondHead()
     return Promise.resolve(head.subarray(offset, offset + length))
   }
   try {
-    return await inspectImage({ format, read, name })
+    return await inspectImage({ ...image, read })
   } catch (error) {
     if (error instanceof BeyondHead) return undefined
     throw error

@@ -10,6 +10,7 @@ const limitBytes = 4096
 export interface TerminationMessage {
   readonly scratchSpaceRequired?: boolean
   readonly preallocationApplied?: boolean
+  readonly deadlinePassed?: boolean
   readonly labels?: Readonly<Record<string, string>>
   readonly message: string
 }
@@ -39,6 +40,27 @@ export function success({
   return { exitCode: 0, text: JSON.stringify(message) }
 }
 
+/** The words of a finished upload, or of a volume that a cloner has filled. */
+export function uploaded({
+  preallocationApplied,
+  isClone = false,
+}: {
+  preallocationApplied: boolean
+  isClone?: boolean
+}): Termination {
+  const message: TerminationMessage = {
+    preallocationApplied,
+    message: isClone ? 'Clone Complete' : 'Upload Complete',
+  }
+  return { exitCode: 0, text: JSON.stringify(message) }
+}
+
+/** The words of an upload server that nobody used until its certificate had to be renewed; a new pod takes its place. */
+export function deadlinePassed(): Termination {
+  const message: TerminationMessage = { deadlinePassed: true, message: 'Deadline Passed' }
+  return { exitCode: 0, text: JSON.stringify(message) }
+}
+
 /**
  * The words of a failed import. Asking for scratch and a wrong checksum end with exit code 0 and JSON, so that the kubelet
  * does not start the container again; everything else exits 1 with plain text.
@@ -56,6 +78,11 @@ export function failure(error: CdiError): Termination {
     const message: TerminationMessage = { message: error.message }
     return { exitCode: 0, text: JSON.stringify(message) }
   }
+  return fatal(error)
+}
+
+/** The words of a fault after which the kubelet starts the container again. */
+export function fatal(error: CdiError): Termination {
   return { exitCode: 1, text: fit(error.message) }
 }
 

@@ -256,6 +256,123 @@ export const errorTable = {
     summary: 'This source can only be converted from a local copy and no scratch space is there.',
     remedy: 'In a cluster it is made by itself; on the command line give --scratch DIR.',
   },
+  CDI_UPLOAD_EMPTY: {
+    kind: 'terminal',
+    exit: 'usage',
+    summary: 'The body of the upload is empty.',
+    remedy: 'Send the file itself: `curl --data-binary @FILE` (or `-T FILE`), and look whether it has a size.',
+  },
+  CDI_UPLOAD_MALFORMED: {
+    kind: 'terminal',
+    exit: 'usage',
+    summary: 'The upload request is not written as its protocol wants it.',
+    remedy: 'The message names the header or the part; `docs/uploads.md` shows what each address takes.',
+  },
+  CDI_CLUSTER_API: {
+    kind: 'transient',
+    exit: 'target',
+    summary: 'The Kubernetes API could not be reached or did not do what it was asked for.',
+    remedy: 'Try `kubectl get datavolumes` with the same context: address, credentials and rights decide.',
+  },
+  CDI_UPLOAD_FORBIDDEN: {
+    kind: 'terminal',
+    exit: 'usage',
+    summary: 'The cluster does not allow you to upload into this namespace.',
+    remedy: 'Ask for the role `admin` or `edit` in the namespace: it may create uploadtokenrequests and datavolumes.',
+  },
+  CDI_UPLOAD_TARGET: {
+    kind: 'terminal',
+    exit: 'target',
+    summary: 'The volume takes no upload: it is filled already, or was made for something else.',
+    remedy: 'Choose another name, or delete the DataVolume or claim first.',
+  },
+  CDI_UPLOAD_WAITS_FOR_CONSUMER: {
+    kind: 'terminal',
+    exit: 'target',
+    summary: 'The storage class gives a volume only when a pod uses it, so there is nothing to upload into yet.',
+    remedy: 'Start the virtual machine that uses it, or delete it and upload again with --force-bind.',
+  },
+  CDI_UPLOAD_NOT_READY: {
+    kind: 'transient',
+    exit: 'target',
+    summary: 'The volume did not become ready for an upload in time.',
+    remedy: 'Look at the events with `kubectl describe`; wait longer with --wait-secs.',
+  },
+  CDI_UPLOAD_NO_PROXY: {
+    kind: 'terminal',
+    exit: 'usage',
+    summary: 'Nothing tells at which address the upload proxy is reached.',
+    remedy:
+      'Give --uploadproxy-url, or let an administrator set spec.uploadProxyURLOverride of CDIConfig or make an Ingress.',
+  },
+  CDI_UPLOAD_UNREACHABLE: {
+    kind: 'transient',
+    exit: 'target',
+    summary: 'No connection to the upload proxy could be made (name, network, proxy).',
+    remedy:
+      'Check --uploadproxy-url and the network; `kubectl port-forward -n cdi svc/cdi-uploadproxy 8443:443` helps.',
+  },
+  CDI_UPLOAD_TLS: {
+    kind: 'terminal',
+    exit: 'target',
+    summary: 'The certificate of the upload proxy was not accepted.',
+    remedy: 'Give its CA with --ca, or for a test --insecure.',
+  },
+  CDI_UPLOAD_INTERRUPTED: {
+    kind: 'transient',
+    exit: 'target',
+    summary: 'The upload was cut off again and again and no byte got through within the retry budget.',
+    remedy: 'Run the same command again: it goes on where it stopped.',
+  },
+  CDI_UPLOAD_REFUSED: {
+    kind: 'terminal',
+    exit: 'target',
+    summary: 'The upload server refused the upload.',
+    remedy: 'The message quotes it; `cdi inspect FILE` shows what the image is and how large its disk.',
+  },
+  CDI_UPLOAD_LOST: {
+    kind: 'terminal',
+    exit: 'target',
+    summary: 'The server lost what had arrived, and the bytes cannot be sent anew (standard input).',
+    remedy: 'Upload a file instead, or start the pipe again.',
+  },
+  CDI_UPLOAD_FAILED: {
+    kind: 'terminal',
+    exit: 'target',
+    summary: 'All bytes arrived, but the volume was not finished.',
+    remedy: 'Look at the conditions and events with `kubectl describe`.',
+  },
+  CDI_CLONE_SOURCE: {
+    kind: 'transient',
+    exit: 'source',
+    summary: 'The volume that is cloned cannot be read.',
+    remedy: 'Look at the storage of the source and at the events of its pods; the copy is tried again.',
+  },
+  CDI_CLONE_NO_DISK: {
+    kind: 'terminal',
+    exit: 'source',
+    summary: 'The source of a clone holds no disk that could be written to a block volume.',
+    remedy: 'Clone it into a volume with volumeMode Filesystem, or check that the source holds disk.img.',
+  },
+  CDI_CLONE_UNREACHABLE: {
+    kind: 'transient',
+    exit: 'target',
+    summary: 'No connection to the upload server of the target of a clone could be made, or it broke again and again.',
+    remedy:
+      'Check the network policies where the two pods run, and the upload pod of the target; the copy goes on by itself.',
+  },
+  CDI_CLONE_TLS: {
+    kind: 'terminal',
+    exit: 'target',
+    summary: 'The certificate of the upload server of the target of a clone was not accepted.',
+    remedy: 'Wait: a source pod with old certificates is replaced by itself. If not, delete it.',
+  },
+  CDI_CLONE_REFUSED: {
+    kind: 'terminal',
+    exit: 'target',
+    summary: 'The upload server of the target refused the clone.',
+    remedy: 'The message quotes it; a target that is too small has to be made larger.',
+  },
 } as const satisfies Record<string, ErrorFacts>
 
 export type ErrorCode = keyof typeof errorTable

@@ -36,6 +36,8 @@ export interface ConvertStaged {
   readonly digest?: Digest
   readonly directIo?: boolean
   readonly progress: Progress
+  /** Told when the image is there as a whole, was found to be right, and its conversion begins. */
+  readonly onReceived?: () => void
   readonly signal: AbortSignal
   readonly log: Log
 }
@@ -53,6 +55,7 @@ export async function convertStaged({
   digest,
   directIo = false,
   progress,
+  onReceived,
   signal,
   log,
 }: ConvertStaged): Promise<number> {
@@ -78,7 +81,10 @@ export async function convertStaged({
         target,
         directIo,
         onProgress: progress.percent,
-        onStart: halt.watch,
+        onStart: (pid) => {
+          onReceived?.()
+          halt.watch(pid)
+        },
         signal,
         log,
       })

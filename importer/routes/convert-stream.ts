@@ -80,6 +80,6 @@ export async function convertStream({
   await streamAll({ source, sink, onBytes, signal })
   await decoding.end()
   await engine.end()
-  await disk.end()
+  await disk.settle()
   log.info({ virtualSizeBytes, ...engine.stats }, 'image converted')
 }

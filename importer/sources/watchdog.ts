@@ -38,6 +38,11 @@ export class IdleWatchdog implements Disposable {
     this.#lastMs = performance.now()
   }
 
+  /** For how long nothing has come, in milliseconds; none while held. */
+  get silentMs(): number {
+    return this.#held ? 0 : performance.now() - this.#lastMs
+  }
+
   stop(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
@@ -52,7 +57,7 @@ export class IdleWatchdog implements Disposable {
   }
 
   #check(): void {
-    const silentMs = this.#held ? 0 : performance.now() - this.#lastMs
+    const { silentMs } = this
     // Node rounds timers to milliseconds, so one may fire a fraction early.
     if (silentMs >= this.#limitMs - 1) {
       this.#timer = undefined

@@ -50,6 +50,14 @@ export class BlockTarget extends DiskTarget {
     return true
   }
 
+  protected prepareKept(): Promise<boolean> {
+    return Promise.resolve(!this.preallocate)
+  }
+
+  protected shorten(): Promise<void> {
+    return Promise.resolve()
+  }
+
   protected complete(): Promise<void> {
     return Promise.resolve()
   }

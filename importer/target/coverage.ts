@@ -54,17 +54,18 @@ export class Coverage {
     return false
   }
 
-  /** What was not written within [0, end), in order, neighbours joined. */
-  *gaps(end: number): Generator<Extent> {
+  /** What was not written within [start, end), in order, neighbours joined. */
+  *gaps(end: number, start = 0): Generator<Extent> {
     let gapStart: number | undefined
-    for (let granule = 0; granule * this.granuleBytes < end; granule += 1) {
-      const granuleStart = granule * this.granuleBytes
-      const granuleEnd = Math.min(end, granuleStart + this.granuleBytes)
+    for (let granule = Math.floor(start / this.granuleBytes); granule * this.granuleBytes < end; granule += 1) {
+      const granuleStart = Math.max(start, granule * this.granuleBytes)
+      const granuleEnd = Math.min(end, (granule + 1) * this.granuleBytes)
       const written = this.#isFull(granule)
         ? [{ start: granuleStart, end: granuleEnd }]
         : (this.#partial.get(granule) ?? [])
       let at = granuleStart
       for (const extent of written) {
+        if (extent.end <= at) continue
         if (extent.start >= granuleEnd) break
         gapStart ??= extent.start > at ? at : undefined
         if (gapStart !== undefined) yield { start: gapStart, end: extent.start }

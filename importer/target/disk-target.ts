@@ -12,8 +12,10 @@ import type { FileHandle } from 'node:fs/promises'
 import { CdiError } from '../../src/errors.ts'
 import type { Log } from '../../src/log.ts'
 import { directBlockBytes, isAligned } from './aligned.ts'
+import { Collisions } from './collisions.ts'
 import { Coverage } from './coverage.ts'
-import { splitRuns, zeroBlockBytes, zeroBuffers } from './data-runs.ts'
+import type { Extent } from './coverage.ts'
+import { isZero, splitRuns, zeroBlockBytes, zeroBuffers } from './data-runs.ts'
 import type { Run } from './data-runs.ts'
 import { DirtyWindow } from './dirty-window.ts'
 import { errnoOf, tooLarge, writeFault } from './faults.ts'
@@ -35,6 +37,8 @@ export interface OpenDisk {
   readonly path: string
   readonly handle: FileHandle
   readonly capacityBytes: number
+  /** `capacityBytes` unless told. */
+  readonly largestDiskBytes?: number
   readonly preallocate: boolean
   readonly log: Log
 }
@@ -43,26 +47,30 @@ export abstract class DiskTarget implements Target {
   abstract readonly kind: 'file' | 'block'
   readonly path: string
   readonly capacityBytes: number
+  readonly largestDiskBytes: number
   readonly preallocate: boolean
   protected readonly handle: FileHandle
   readonly #log: Log
   readonly #window: DirtyWindow
   readonly #coverage: Coverage
+  readonly #collisions = new Collisions()
   #diskSizeBytes = 0
   #writer: Writer | undefined
   #proven = false
+  #nameIsSynced = false
   #closed = false
   /** Second descriptor for direct I/O, opened when it is first wanted; undefined in it where there is no such thing. */
   #direct: Promise<FileHandle | undefined> | undefined
   #directRefused = false
 
-  constructor({ path, handle, capacityBytes, preallocate, log }: OpenDisk) {
+  constructor({ path, handle, capacityBytes, largestDiskBytes = capacityBytes, preallocate, log }: OpenDisk) {
     this.path = path
     this.handle = handle
     this.capacityBytes = capacityBytes
+    this.largestDiskBytes = largestDiskBytes
     this.preallocate = preallocate
     this.#log = log
-    this.#coverage = new Coverage(capacityBytes)
+    this.#coverage = new Coverage(largestDiskBytes)
     this.#window = new DirtyWindow({ limitBytes: dirtyWindowBytes, flush: () => handle.datasync() })
   }
 
@@ -76,6 +84,15 @@ export abstract class DiskTarget implements Target {
    * preallocating; it holds old bytes or nothing otherwise.
    */
   protected abstract prepare(from: number, to: number, signal: AbortSignal): Promise<boolean>
+
+  /**
+   * The same for a disk that an earlier process has begun: makes it `to` bytes long and touches nothing that is there.
+   * True if what is to be left out may be punched.
+   */
+  protected abstract prepareKept(to: number, signal: AbortSignal): Promise<boolean>
+
+  /** Cuts off [to, from), which reads as zero already. */
+  protected abstract shorten(to: number): Promise<void>
 
   /** Makes the disk as long as it was written, before it is flushed. */
   protected abstract complete(proven: boolean, signal: AbortSignal): Promise<void>
@@ -105,7 +122,35 @@ export abstract class DiskTarget implements Target {
     }, signal)
   }
 
-  async write(offset: number, buffers: readonly Buffer[]): Promise<void> {
+  async resume(diskSizeBytes: number, kept: readonly Extent[], signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    if (this.#writer !== undefined) throw new CdiError('CDI_INTERNAL', 'the target was begun already')
+    this.#assertFits(diskSizeBytes)
+    this.#writer = 'ours'
+    await this.#faultsNamed(async () => {
+      const canPunch = await this.prepareKept(diskSizeBytes, signal)
+      this.#diskSizeBytes = diskSizeBytes
+      for (const { start, end } of kept) this.#coverage.add(start, end)
+      // What lies between is of no value, and without it everything is proven again.
+      this.#proven = canPunch && (await this.#punchGaps(signal))
+    }, signal)
+  }
+
+  write(offset: number, buffers: readonly Buffer[]): Promise<void> {
+    return this.#writeRuns(offset, buffers, (run, blockBytes) => this.#mustWriteZeros(run, blockBytes))
+  }
+
+  overwrite(offset: number, buffers: readonly Buffer[]): Promise<void> {
+    return this.#writeRuns(offset, buffers, (run, blockBytes) =>
+      this.#proven ? this.#holdsData(run) : this.#mustWriteZeros(run, blockBytes),
+    )
+  }
+
+  async #writeRuns(
+    offset: number,
+    buffers: readonly Buffer[],
+    mustWriteZeros: (run: Run, blockBytes: number) => boolean | Promise<boolean>,
+  ): Promise<void> {
     let length = 0
     for (const buffer of buffers) length += buffer.length
     this.#extend(offset + length)
@@ -113,9 +158,18 @@ export abstract class DiskTarget implements Target {
     await this.#faultsNamed(async () => {
       for (const run of splitRuns(offset, buffers, blockBytes)) {
         if (run.buffers !== undefined) await this.#writeRun(run, run.buffers)
-        else if (this.#mustWriteZeros(run, blockBytes)) await this.#writeZeros(run.offset, run.offset + run.length)
+        else if (await mustWriteZeros(run, blockBytes)) await this.#writeZeros(run.offset, run.offset + run.length)
       }
     })
+  }
+
+  async read(offset: number, into: Buffer): Promise<void> {
+    let done = 0
+    while (done < into.length) {
+      const { bytesRead } = await this.#readSome(into, done, offset + done)
+      if (bytesRead === 0) throw new CdiError('CDI_TARGET_IO', `${this.path} ends at byte ${offset + done}`)
+      done += bytesRead
+    }
   }
 
   async zero(offset: number, length: number): Promise<void> {
@@ -134,6 +188,21 @@ export abstract class DiskTarget implements Target {
       await this.#writeZeros(offset, from)
       await this.#writeZeros(to, end)
     })
+  }
+
+  async sync(ranges: readonly Extent[], signal: AbortSignal): Promise<void> {
+    await this.#faultsNamed(async () => {
+      if (!this.#proven) for (const { start, end } of ranges) await this.#zeroGaps(signal, start, end)
+      await this.handle.datasync()
+      if (!this.#nameIsSynced) await this.syncName()
+      this.#nameIsSynced = true
+    }, signal)
+  }
+
+  async cut(diskSizeBytes: number): Promise<void> {
+    await this.zero(diskSizeBytes, this.#diskSizeBytes - diskSizeBytes)
+    this.#diskSizeBytes = diskSizeBytes
+    await this.#faultsNamed(() => this.shorten(diskSizeBytes))
   }
 
   async written(bytes: number): Promise<void> {
@@ -168,8 +237,8 @@ export abstract class DiskTarget implements Target {
   }
 
   #assertFits(diskSizeBytes: number): void {
-    if (diskSizeBytes > this.capacityBytes) {
-      throw tooLarge({ sizeText: String(diskSizeBytes), capacityBytes: this.capacityBytes })
+    if (diskSizeBytes > this.largestDiskBytes) {
+      throw tooLarge({ sizeText: String(diskSizeBytes), capacityBytes: this.largestDiskBytes })
     }
   }
 
@@ -203,8 +272,12 @@ export abstract class DiskTarget implements Target {
     this.#account(offset, offset + length)
     const directBytes = await this.#writeDirect(offset, buffers)
     if (directBytes === length) return
-    await this.#window.admit(length - directBytes)
-    await this.#writeAll(offset + directBytes, without(buffers, directBytes))
+    const at = offset + directBytes
+    const left = length - directBytes
+    await this.#window.admit(left)
+    await this.#collisions.avoid({ way: 'cached', offset: at, length: left }, () =>
+      this.#writeAll(at, without(buffers, directBytes)),
+    )
   }
 
   /**
@@ -221,6 +294,12 @@ export abstract class DiskTarget implements Target {
     this.#direct ??= openDirect(this.path)
     const direct = await this.#direct
     if (direct === undefined || this.#directRefused) return 0
+    return this.#collisions.avoid({ way: 'direct', offset, length: wanted }, () =>
+      this.#writeAllDirect(direct, first, offset, wanted),
+    )
+  }
+
+  async #writeAllDirect(direct: FileHandle, first: Buffer, offset: number, wanted: number): Promise<number> {
     try {
       let done = 0
       while (done < wanted) {
@@ -270,10 +349,42 @@ export abstract class DiskTarget implements Target {
     }
   }
 
-  /** The account may change under the walk, but only behind it. */
-  async #zeroGaps(signal: AbortSignal): Promise<void> {
-    let canPunch = !this.preallocate
+  async #readSome(into: Buffer, from: number, offset: number): Promise<{ bytesRead: number }> {
+    try {
+      return await this.handle.read(into, from, into.length - from, offset)
+    } catch (cause) {
+      throw new CdiError('CDI_TARGET_IO', `unable to read ${this.path} back`, { cause })
+    }
+  }
+
+  /** True if there is anything but zeros in the run, or the account does not exclude it and a look would take long. */
+  async #holdsData({ offset, length }: Run): Promise<boolean> {
+    if (!this.#coverage.touches(offset, offset + length)) return false
+    if (length > zeroPieceBytes) return true
+    const bytes = Buffer.allocUnsafe(length)
+    const { bytesRead } = await this.handle.read(bytes, 0, length, offset)
+    return bytesRead < length || !isZero(bytes)
+  }
+
+  /** Makes everything read as zero that is not in the account. False if the storage cannot do that without writing. */
+  async #punchGaps(signal: AbortSignal): Promise<boolean> {
     for (const { start, end } of this.#coverage.gaps(this.#diskSizeBytes)) {
+      const from = Math.min(end, Math.ceil(start / zeroBlockBytes) * zeroBlockBytes)
+      const to = Math.max(from, Math.floor(end / zeroBlockBytes) * zeroBlockBytes)
+      if (to > from) {
+        const length = to - from
+        if (!(await fallocate({ path: this.path, mode: 'punch', offset: from, length, signal }))) return false
+      }
+      await this.#writeZeros(start, from, signal)
+      await this.#writeZeros(to, end, signal)
+    }
+    return true
+  }
+
+  /** The account may change under the walk, but only behind it. */
+  async #zeroGaps(signal: AbortSignal, from = 0, to = this.#diskSizeBytes): Promise<void> {
+    let canPunch = !this.preallocate
+    for (const { start, end } of this.#coverage.gaps(to, from)) {
       signal.throwIfAborted()
       const worthwhile = end - start >= leastPunchBytes
       if (canPunch && worthwhile) {

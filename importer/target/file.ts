@@ -16,17 +16,14 @@ export interface FileTargetOptions {
   readonly path: string
   /** What the file may grow to at most; what is free in the file system if that is less. */
   readonly capacityBytes?: number
+  /** The disk may have holes for which there is no room: it may be larger than what is free, up to `capacityBytes`. */
+  readonly mayOvercommit?: boolean
   readonly preallocate: boolean
   readonly log: Log
 }
 
 /** Makes a new file, in place of one that an earlier attempt left. Throws CDI_TARGET_INVALID, _FULL or _IO. */
-export async function createFileTarget({
-  path,
-  capacityBytes,
-  preallocate,
-  log,
-}: FileTargetOptions): Promise<FileTarget> {
+export async function createFileTarget({ path, preallocate, log, ...limits }: FileTargetOptions): Promise<FileTarget> {
   try {
     // Before measuring: what an earlier attempt took up is ours.
     await rm(path, { force: true })
@@ -40,11 +37,52 @@ export async function createFileTarget({
       throw error
     }
     const free = bavail * bsize
-    return new FileTarget({ path, handle, preallocate, log, capacityBytes: Math.min(free, capacityBytes ?? free) })
+    return new FileTarget({ path, handle, preallocate, log, ...roomOf(free, limits) })
   } catch (error) {
     throw openFault(path, error)
   }
 }
+
+/**
+ * Opens the file that an earlier process has begun. Throws CDI_TARGET_INVALID if there is none of at least
+ * `leastBytes`, _FULL or _IO.
+ */
+export async function reopenFileTarget({
+  path,
+  preallocate,
+  log,
+  leastBytes,
+  ...limits
+}: FileTargetOptions & { readonly leastBytes: number }): Promise<FileTarget> {
+  try {
+    const { bavail, bsize } = await statfs(dirname(path))
+    const handle = await open(path, constants.O_RDWR | constants.O_NOFOLLOW)
+    try {
+      const { size, blocks } = await handle.stat()
+      if (size < leastBytes) throw new CdiError('CDI_TARGET_INVALID', `${path} has ${size} bytes only`)
+      // What it takes up already is ours.
+      const free = bavail * bsize + blocks * statBlockBytes
+      return new FileTarget({ path, handle, preallocate, log, ...roomOf(free, limits) })
+    } catch (error) {
+      await handle.close()
+      throw error
+    }
+  } catch (error) {
+    throw openFault(path, error)
+  }
+}
+
+/** What fits into a file system with so many free bytes, and how large a disk there may be. */
+function roomOf(
+  free: number,
+  { capacityBytes: most = free, mayOvercommit = false }: Pick<FileTargetOptions, 'capacityBytes' | 'mayOvercommit'>,
+): Pick<OpenDisk, 'capacityBytes' | 'largestDiskBytes'> {
+  const capacityBytes = Math.min(free, most)
+  return { capacityBytes, largestDiskBytes: mayOvercommit ? most : capacityBytes }
+}
+
+/** Unit of `blocks` in what stat(2) tells. */
+const statBlockBytes = 512
 
 export class FileTarget extends DiskTarget {
   readonly kind = 'file'
@@ -64,6 +102,20 @@ export class FileTarget extends DiskTarget {
     }
     await this.handle.truncate(to)
     return true
+  }
+
+  protected async prepareKept(to: number, signal: AbortSignal): Promise<boolean> {
+    if (this.preallocate) {
+      if (to > 0) await fallocate({ path: this.path, mode: 'allocate', offset: 0, length: to, signal })
+      return false
+    }
+    const { size } = await this.handle.stat()
+    if (size < to) await this.handle.truncate(to)
+    return true
+  }
+
+  protected async shorten(to: number): Promise<void> {
+    await this.handle.truncate(to)
   }
 
   protected async complete(proven: boolean, signal: AbortSignal): Promise<void> {

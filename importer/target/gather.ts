@@ -79,12 +79,15 @@ export class Gather {
     return undefined
   }
 
-  /** Writes what is left and waits for all of it. */
+  /** Writes what is left and waits for all of it. More may be pushed afterwards. */
   async end(): Promise<void> {
     this.#close()
-    if (this.#fault === undefined && this.#slab.filled > 0) this.#start(this.#slab)
+    const isBegun = this.#fault === undefined && this.#slab.filled > 0
+    if (isBegun) this.#start(this.#slab)
     await Promise.all(this.#running)
     this.#throwFault()
+    // What was written lies among the free ones now.
+    if (isBegun) this.#slab = this.#free.pop() ?? new Slab()
   }
 
   /** Waits for a slab. */

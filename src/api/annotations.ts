@@ -26,7 +26,12 @@ export const annotations = {
   externalPopulation: `${prefix}/externalPopulation`,
   /** `kubevirt` or `archive`. */
   contentType: `${storage}.contentType`,
+  /** Presence, any value: a client shall fill the claim. */
   uploadTarget: `${storage}.upload.target`,
+  /** `algorithm:hex` of the bytes as uploaded. On DataVolume, T, P. */
+  uploadChecksum: `${storage}.upload.checksum`,
+  /** What a resumable upload has made durable, JSON (`UploadResumption`), for the next pod. */
+  uploadResumption: `${storage}.upload.resumption`,
 
   importSource: `${storage}.import.source`,
   importEndpoint: `${storage}.import.endpoint`,
@@ -45,6 +50,7 @@ export const annotations = {
   importWorkerOf: `${storage}.import.workerOf`,
   /** Name of the worker, written before the pod is made; it wins over the computed name. */
   importPodName: `${storage}.import.importPodName`,
+  /** Name of the upload server, written before the pod is made; it wins over the computed name. */
   uploadPodName: `${storage}.uploadPodName`,
   /** `true`: start again with a scratch volume; `false`: has been done. */
   requiresScratch: `${storage}.import.requiresScratch`,
@@ -93,7 +99,51 @@ export const annotations = {
   checkpointDone: `${storage}.checkpoint.done`,
   checkpointPodId: `${storage}.checkpoint.pod.id`,
 
+  /** `<namespace>/<name>` of the claim that is to be copied into this one. */
+  cloneRequest: 'k8s.io/CloneRequest',
+  /** On a DataVolume, from the admission webhook: its maker may read the source of the clone. */
+  cloneToken: `${storage}.clone.token`,
+  /** On a DataVolume and its T in another namespace than the source: what the controller made of the token, for good. */
+  extendedCloneToken: `${storage}.extended.clone.token`,
+  /** Presence on a claim: its copy is complete. */
+  cloneOf: 'k8s.io/CloneOf',
+  /** How a clone is made: `copy`, `snapshot` or `csi-clone`. On DataVolume and T. */
+  cloneType: `${prefix}/cloneType`,
+  /** On T: where the clone populator is (`clonePhases`). */
+  clonePhase: `${prefix}/clonePhase`,
+  /** On T: what stopped the last step. */
+  cloneError: `${prefix}/cloneError`,
+  /** On T: why it is copied although another way was wanted. */
+  cloneFallbackReason: `${prefix}/cloneFallbackReason`,
+  /** Presence: sizes of source and target are not compared. On DataVolume and T. */
+  permissiveClone: `${prefix}/permissiveClone`,
+  /** Namespace of the VolumeCloneSource that a claim names, when it is not the claim's. */
+  dataSourceNamespace: `${prefix}/dataSourceNamespace`,
+  /** On what is made for a DataVolume in another namespace: `<namespace>/<name>` of it. */
+  ownedByDataVolume: `${prefix}/ownedByDataVolume`,
+  /** On the receiving claim of a copy: the UID that progress is told under. */
+  ownerUid: `${prefix}/ownerUID`,
+  /** On the receiving claim of a copy: name of the pod that reads the source. */
+  sourceClonePodName: `${storage}.sourceClonePodName`,
+  /** On the receiving claim of a copy: the name that its client's certificate must bear. */
+  uploadClientName: `${prefix}/uploadClientName`,
+  /** On a temporary claim: kind, and `<namespace>/<name>`, of the object on which its troubles are told. */
+  eventSourceKind: `${prefix}/events.source.kind`,
+  eventSource: `${prefix}/events.source`,
+  /** On a source pod: `<namespace>/<name>` of the claim that receives. */
+  ownerRef: `${storage}.ownerRef`,
+  /** On the source of a clone: size of the disk in it, and the capacity for which that was found out. Spelt so. */
+  virtualSize: 'cdi.Kubervirt.io/virtualSize',
+  sourceCapacity: 'cdi.Kubervirt.io/sourceCapacity',
+  /** On a snapshot: volume mode of what it was taken of. */
+  sourceVolumeMode: `${storage}.import.sourceVolumeMode`,
+  /** On what an ObjectTransfer moves: its name. */
+  objectTransferName: `${prefix}/objectTransferName`,
+  /** On the claim that an ObjectTransfer has made, for a moment: its volume is bound to it, Kubernetes shall look again. */
+  objectTransferBound: `${prefix}/objectTransferBound`,
+
   createdByController: `${storage}.createdByController`,
+  createdByUploadController: `${storage}.createdByUploadController`,
   deleteAfterCompletion: `${storage}.deleteAfterCompletion`,
 
   /** On a StorageProfile: smallest claim that the storage takes, as a quantity. */
@@ -103,6 +153,8 @@ export const annotations = {
   /** On a StorageClass: clone strategy. */
   cloneStrategy: `${prefix}/clone-strategy`,
 
+  /** JSON: ports that an OVN network lets in although the default is to let nothing in. */
+  openDefaultPorts: 'k8s.ovn.org/open-default-ports',
   networks: 'k8s.v1.cni.cncf.io/networks',
   defaultNetwork: 'v1.multus-cni.io/default-network',
   istioInject: 'sidecar.istio.io/inject',
@@ -180,7 +232,18 @@ export const labels = {
   applyStorageProfile: `${prefix}/applyStorageProfile`,
   fillingUpAlert: 'alerts.k8s.io/KubePersistentVolumeFillingUp',
   veleroExclude: 'velero.io/exclude-from-backup',
+  /** Name of the DataImportCron that made an object. */
+  dataImportCron: `${prefix}/dataImportCron`,
+  /** On an upload server: UID of the claim. */
   uploadTarget: `${prefix}/uploadTarget`,
+  /** On an upload server: name of its Service, which selects by it. */
+  service: 'service',
+  /** On the temporary objects of a clone: UID of T. */
+  ownedByUid: `${prefix}/OwnedByUID`,
+  /** On a source pod: its own name. Spelt so. */
+  cloneUniqueId: `${prefix}/storage.clone.cloneUniqeId`,
+  /** On a source pod: UID of the claim that it reads. */
+  hostAssistedSource: `${prefix}/hostAssistedSourcePodCloneSource`,
 } as const
 
 export const labelValues = {
@@ -188,7 +251,11 @@ export const labelValues = {
   importer: 'importer',
   uploadServer: 'cdi-upload-server',
   cloneSource: 'cdi-clone-source',
+  populatorPrep: 'cdi-populator-prep',
+  /** On the claim that a snapshot is restored to, to be copied from in the direct mode. */
+  snapshotCopySource: 'cdi-clone-from-snapshot-source-host-assisted-fallback-pvc',
   managedByController: 'cdi-controller',
+  managedByOperator: 'cdi-operator',
   storageComponent: 'storage',
 } as const
 
@@ -215,6 +282,12 @@ export const importerPodSelector = {
   [labels.component]: labelValues.importer,
 } as const
 
+/** The labels that find the upload servers and their Services, of any claim. */
+export const uploadServerSelector = {
+  [labels.app]: labelValues.app,
+  [labels.component]: labelValues.uploadServer,
+} as const
+
 /** Labels that travel from P to T and from a source to a DataVolume: those of the kubevirt.io domains only. */
 const kubevirtLabel = /^([\w.]+\.kubevirt.io|kubevirt.io)\/[\w.-]+$/
 
@@ -235,4 +308,11 @@ export const instanceTypeLabels = [
 export const finalizers = {
   /** On a claim whose worker has no owner: the worker has to go first. */
   importImageStream: `${prefix}/importImageStream`,
+  /** On T while the clone populator works for it. */
+  clonePopulator: `${prefix}/clonePopulator`,
+  /** On the receiving claim of a copy: the source pod has to go first. */
+  cloneSource: `${prefix}/cloneSource`,
+  /** On a DataVolume with objects in another namespace. */
+  dataVolume: `${prefix}/dataVolumeFinalizer`,
+  objectTransfer: `${prefix}/objectTransfer`,
 } as const

@@ -4,12 +4,14 @@
  */
 import type {
   CoreV1Event,
+  V1APIService,
   V1ConfigMap,
   V1CSIDriver,
   V1CustomResourceDefinition,
   V1Deployment,
   V1Ingress,
   V1Lease,
+  V1MutatingWebhookConfiguration,
   V1Namespace,
   V1Node,
   V1PersistentVolume,
@@ -19,6 +21,8 @@ import type {
   V1Secret,
   V1Service,
   V1StorageClass,
+  V1SubjectAccessReview,
+  V1ValidatingWebhookConfiguration,
 } from '@kubernetes/client-node'
 import type { KubeObject } from '../kube/object.ts'
 
@@ -56,6 +60,20 @@ export type ResourceQuota = Stored<V1ResourceQuota>
 export type CustomResourceDefinition = Stored<V1CustomResourceDefinition>
 export type Ingress = Stored<V1Ingress>
 export type Deployment = Stored<V1Deployment>
+export type ValidatingWebhookConfiguration = Stored<V1ValidatingWebhookConfiguration>
+export type MutatingWebhookConfiguration = Stored<V1MutatingWebhookConfiguration>
+export type ApiService = Stored<V1APIService>
+export type SubjectAccessReview = Stored<V1SubjectAccessReview>
+
+/** route.openshift.io/v1, as far as this project reads it. */
+export interface Route extends KubeObject {
+  spec: {
+    host?: string | undefined
+    to?: { kind?: string | undefined; name?: string | undefined } | undefined
+    tls?: { termination?: string | undefined; destinationCACertificate?: string | undefined } | undefined
+  }
+  status?: { ingress?: { host?: string | undefined }[] | undefined } | undefined
+}
 
 /** snapshot.storage.k8s.io/v1, as far as this project reads it (client-node has no types for CRDs). */
 export interface VolumeSnapshotClass extends KubeObject {
@@ -80,4 +98,14 @@ export interface VolumeSnapshot extends KubeObject {
         error?: { message?: string | undefined; time?: string | undefined } | undefined
       }
     | undefined
+}
+
+/** snapshot.storage.k8s.io/v1, as far as this project reads it. */
+export interface VolumeSnapshotContent extends KubeObject {
+  spec: {
+    driver: string
+    sourceVolumeMode?: 'Block' | 'Filesystem' | undefined
+    volumeSnapshotRef?: { namespace?: string | undefined; name?: string | undefined } | undefined
+  }
+  status?: { restoreSize?: number | undefined; readyToUse?: boolean | undefined } | undefined
 }

@@ -6,6 +6,7 @@ import type { Kind, KubeObject } from '../kube/object.ts'
 import type { CDI } from './cdi.gen.ts'
 import type { CDIConfig } from './cdiconfig.gen.ts'
 import type {
+  ApiService,
   ConfigMap,
   CSIDriver,
   CustomResourceDefinition,
@@ -13,17 +14,22 @@ import type {
   Event,
   Ingress,
   Lease,
+  MutatingWebhookConfiguration,
   Namespace,
   Node,
   PersistentVolume,
   PersistentVolumeClaim,
   Pod,
   ResourceQuota,
+  Route,
   Secret,
   Service,
   StorageClass,
+  SubjectAccessReview,
+  ValidatingWebhookConfiguration,
   VolumeSnapshot,
   VolumeSnapshotClass,
+  VolumeSnapshotContent,
 } from './core.ts'
 import type { DataImportCron } from './dataimportcron.gen.ts'
 import type { DataSource } from './datasource.gen.ts'
@@ -86,6 +92,27 @@ export const kinds = {
   lease: namespaced<Lease>('coordination.k8s.io', 'v1', 'leases', 'Lease'),
   deployment: namespaced<Deployment>('apps', 'v1', 'deployments', 'Deployment'),
   ingress: namespaced<Ingress>('networking.k8s.io', 'v1', 'ingresses', 'Ingress'),
+  apiService: clusterWide<ApiService>('apiregistration.k8s.io', 'v1', 'apiservices', 'APIService'),
+  validatingWebhookConfiguration: clusterWide<ValidatingWebhookConfiguration>(
+    'admissionregistration.k8s.io',
+    'v1',
+    'validatingwebhookconfigurations',
+    'ValidatingWebhookConfiguration',
+  ),
+  mutatingWebhookConfiguration: clusterWide<MutatingWebhookConfiguration>(
+    'admissionregistration.k8s.io',
+    'v1',
+    'mutatingwebhookconfigurations',
+    'MutatingWebhookConfiguration',
+  ),
+  subjectAccessReview: clusterWide<SubjectAccessReview>(
+    'authorization.k8s.io',
+    'v1',
+    'subjectaccessreviews',
+    'SubjectAccessReview',
+  ),
+  /** Of OpenShift; elsewhere the API is not there. */
+  route: namespaced<Route>('route.openshift.io', 'v1', 'routes', 'Route'),
   customResourceDefinition: clusterWide<CustomResourceDefinition>(
     'apiextensions.k8s.io',
     'v1',
@@ -98,5 +125,11 @@ export const kinds = {
     'v1',
     'volumesnapshotclasses',
     'VolumeSnapshotClass',
+  ),
+  volumeSnapshotContent: clusterWide<VolumeSnapshotContent>(
+    'snapshot.storage.k8s.io',
+    'v1',
+    'volumesnapshotcontents',
+    'VolumeSnapshotContent',
   ),
 } as const

@@ -72,3 +72,47 @@ export function volumeImportSourceName(dataVolumeUid: string): string {
 export function volumeUploadSourceName(dataVolumeUid: string): string {
   return `volume-upload-source-${dataVolumeUid}`
 }
+
+export function volumeCloneSourceName(dataVolumeUid: string): string {
+  return `volume-clone-source-${dataVolumeUid}`
+}
+
+/** The claim that a clone is made in before its volume goes to the claim with this UID. */
+export function temporaryPvcName(targetUid: string): string {
+  return `tmp-pvc-${targetUid}`
+}
+
+/** The snapshot that a clone into the claim with this UID is made of. */
+export function temporarySnapshotName(targetUid: string): string {
+  return `tmp-snapshot-${targetUid}`
+}
+
+/** The claim that a snapshot is restored to, to be copied into the claim with this UID. */
+export function temporarySourcePvcName(targetUid: string): string {
+  return `tmp-source-pvc-${targetUid}`
+}
+
+/** The pod that makes the storage bind or grow a temporary claim of the claim with this UID. */
+export function prepPodName(targetUid: string): string {
+  return `prep-${targetUid}`
+}
+
+/** The pod that reads the source of a copy, and its Secret, by the UID of the claim that receives. */
+export function sourcePodName(receiverUid: string): string {
+  return `${receiverUid}-source-pod`
+}
+
+/** The pod that finds out how large the disk in a claim is. */
+export function sizeDetectionPodName(sourceUid: string): string {
+  return `size-detection-${sourceUid}`
+}
+
+/** The claim that the snapshot of a DataVolume in the direct mode is restored to. */
+export function snapshotCopySourceName(dataVolumeUid: string): string {
+  return `${dataVolumeUid}-host-assisted-source-pvc`
+}
+
+/** The ObjectTransfer of the claim of a DataVolume, by the UID of the one that moves the DataVolume. */
+export function claimTransferName(transferUid: string): string {
+  return `pvc-transfer-${transferUid}`
+}

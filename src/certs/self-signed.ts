@@ -1,8 +1,6 @@
-/**
- * A certificate that a server makes for itself at start (metrics endpoints: clients do not verify it). The certificate
- * library is loaded on the first call only, because it costs 0.2 s and most programs never need it.
- */
+/** A certificate that a server makes for itself at start (metrics endpoints: clients do not verify it). */
 import { isIP } from 'node:net'
+import { generateKeys, loadX509, ownAlgorithm, privateKeyPem, randomSerial } from './x509.ts'
 
 export interface SelfSigned {
   readonly certPem: string
@@ -28,19 +26,16 @@ export async function selfSigned({
   hosts,
   validityMs = tenYearsMs,
 }: SelfSignedOptions): Promise<SelfSigned> {
-  await import('reflect-metadata')
-  const x509 = await import('@peculiar/x509')
-  const { webcrypto } = await import('node:crypto')
-  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
-  const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])
+  const { x509, crypto } = await loadX509()
+  const keys = await generateKeys()
   const now = Date.now()
   const certificate = await x509.X509CertificateGenerator.createSelfSigned(
     {
-      serialNumber: Buffer.from(webcrypto.getRandomValues(new Uint8Array(15))).toString('hex'),
+      serialNumber: randomSerial(),
       name: [{ CN: [commonName] }],
       notBefore: new Date(now - backdatedMs),
       notAfter: new Date(now + validityMs),
-      signingAlgorithm: algorithm,
+      signingAlgorithm: ownAlgorithm,
       keys,
       extensions: [
         new x509.BasicConstraintsExtension(false, undefined, true),
@@ -51,13 +46,7 @@ export async function selfSigned({
         ),
       ],
     },
-    webcrypto as Parameters<typeof x509.X509CertificateGenerator.createSelfSigned>[1],
+    crypto,
   )
-  const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey))
-  return { certPem: `${certificate.toString('pem')}\n`, keyPem: pem('PRIVATE KEY', pkcs8) }
-}
-
-function pem(label: string, der: Buffer): string {
-  const lines = der.toString('base64').match(/.{1,64}/g) ?? []
-  return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`
+  return { certPem: `${certificate.toString('pem')}\n`, keyPem: await privateKeyPem(keys.privateKey) }
 }

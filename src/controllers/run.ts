@@ -7,17 +7,27 @@ import { runController } from '../kube/controller.ts'
 import { EventRecorder } from '../kube/events.ts'
 import { runAsLeader } from '../kube/leader.ts'
 import type { Log } from '../log.ts'
+import { certificatesController } from './certificates/controller.ts'
+import { clonePopulatorController } from './clone/controller.ts'
+import { copyController } from './clone/copy-controller.ts'
+import { cloneTokens } from './clone/tokens.ts'
 import { configController } from './config/controller.ts'
+import { dataSourceController } from './datasource/controller.ts'
 import { dataVolumeController } from './datavolume/controller.ts'
 import { importController } from './import/controller.ts'
-import type { WorkerSettings } from './import/pod.ts'
+import { objectTransferController } from './objecttransfer/controller.ts'
 import { importPopulation } from './populators/import.ts'
 import { populatorController } from './populators/populator.ts'
+import { uploadPopulation } from './populators/upload.ts'
 import { createCaches } from './shared/caches.ts'
 import type { ContractLog } from './shared/contract-log.ts'
 import { OwnWrites } from './shared/own-writes.ts'
 import { pageFetcher, ProgressReader } from './shared/progress.ts'
+import type { WorkerSettings } from './shared/worker-pod.ts'
 import { storageProfileController } from './storageprofile/controller.ts'
+import { uploadController } from './upload/controller.ts'
+import { ownIdentity, uploadAuthorities } from './upload/identity.ts'
+import { ResumptionReader, serverAsker } from './upload/resumption.ts'
 
 export interface ControllersOptions {
   readonly client: KubeClient
@@ -42,7 +52,7 @@ const leaseName = 'cdi-controller-leader-election-helper'
 export async function runControllers(options: ControllersOptions): Promise<void> {
   const { client, log, metrics, namespace, host, settings, contractLog, signal } = options
   const clock = systemClock
-  const caches = createCaches({ client, log, metrics })
+  const caches = createCaches({ client, log, metrics, cdiNamespace: namespace })
   const filled = caches.start(signal)
   await runAsLeader({
     client,
@@ -54,33 +64,81 @@ export async function runControllers(options: ControllersOptions): Promise<void>
     lead: async (leading) => {
       const recorderOf = (component: string): EventRecorder =>
         new EventRecorder({ client, component, log, host, metrics })
-      await using dataVolumeEvents = recorderOf('datavolume-import-controller')
-      await using populatorEvents = recorderOf('import-populator')
+      await using dataVolumeImportEvents = recorderOf('datavolume-import-controller')
+      await using dataVolumeUploadEvents = recorderOf('datavolume-upload-controller')
+      await using dataVolumePvcCloneEvents = recorderOf('datavolume-pvc-clone-controller')
+      await using dataVolumeSnapshotCloneEvents = recorderOf('datavolume-snapshot-clone-controller')
+      await using importPopulatorEvents = recorderOf('import-populator')
+      await using uploadPopulatorEvents = recorderOf('upload-populator')
+      await using clonePopulatorEvents = recorderOf('clone-populator')
       await using importEvents = recorderOf('import-controller')
-      const { fetchPage, close } = pageFetcher()
+      await using uploadEvents = recorderOf('upload-controller')
+      await using copyEvents = recorderOf('clone-controller')
+      const pages = pageFetcher()
+      const servers = serverAsker(
+        ownIdentity({ authorities: () => uploadAuthorities(caches, namespace), now: () => clock.now() }),
+      )
+      const newProgressReader = (): ProgressReader => new ProgressReader({ fetchPage: pages.fetchPage, clock, log })
       const shared = { client, caches, log, clock, ownWrites: new OwnWrites() }
       const { installer } = settings
+      const workers = { settings, cdiNamespace: namespace, contractLog }
+      const tokens = cloneTokens({ caches, cdiNamespace: namespace, clock })
+      const certificates = certificatesController({ ...shared, installer, cdiNamespace: namespace })
+      const registrations = certificates.start(leading)
       const specs = [
-        configController({ ...shared, installer }),
+        certificates.spec,
+        configController({ ...shared, installer, cdiNamespace: namespace }),
         storageProfileController({ ...shared, metrics, installer }),
+        dataSourceController(shared),
+        objectTransferController(shared),
         dataVolumeController({
           ...shared,
-          recorder: dataVolumeEvents,
+          recorders: {
+            import: dataVolumeImportEvents,
+            upload: dataVolumeUploadEvents,
+            'pvc-clone': dataVolumePvcCloneEvents,
+            'snapshot-clone': dataVolumeSnapshotCloneEvents,
+          },
           claimRecorder: importEvents,
-          progress: new ProgressReader({ fetchPage, clock, log }),
+          progress: newProgressReader(),
           installer,
+          settings,
+          tokens,
         }),
         populatorController({
           ...shared,
           population: importPopulation(caches),
-          recorder: populatorEvents,
-          progress: new ProgressReader({ fetchPage, clock, log }),
+          recorder: importPopulatorEvents,
+          progress: newProgressReader(),
           installer,
         }),
-        importController({ ...shared, recorder: importEvents, settings, cdiNamespace: namespace, contractLog }),
+        populatorController({
+          ...shared,
+          population: uploadPopulation(caches),
+          recorder: uploadPopulatorEvents,
+          progress: newProgressReader(),
+          installer,
+        }),
+        clonePopulatorController({
+          ...shared,
+          settings,
+          tokens,
+          recorder: clonePopulatorEvents,
+          progress: newProgressReader(),
+        }),
+        importController({ ...shared, ...workers, recorder: importEvents }),
+        uploadController({
+          ...shared,
+          ...workers,
+          recorder: uploadEvents,
+          resumptions: new ResumptionReader({ ask: servers.ask, clock, log }),
+        }),
+        copyController({ ...shared, ...workers, tokens, recorder: copyEvents }),
       ]
       await Promise.all(specs.map((spec) => runController(spec, { log, metrics, clock, signal: leading })))
-      await close()
+      await registrations
+      servers.close()
+      await pages.close()
     },
   })
   await filled

@@ -6,13 +6,16 @@ import { execFile } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs, promisify } from 'node:util'
+import { benchClones, cloneTable } from './clones.ts'
 import { machineFacts } from './machine.ts'
 import { measure, median } from './measure.ts'
 import type { Measurement } from './measure.ts'
-import { memoryLimitBytes, rows, slowLink, slowRows } from './rows.ts'
+import { memoryLimitBytes, passingTarget, rows, slowLink, slowRows } from './rows.ts'
 import type { Row } from './rows.ts'
 import { Servers } from './servers.ts'
 import { carriedSeconds, slowed } from './slow-link.ts'
+import { UploadBench } from './uploads.ts'
+import type { PassingResult, UploadMeasurement, UploadResult } from './uploads.ts'
 
 const execute = promisify(execFile)
 const { values, positionals } = parseArgs({
@@ -21,11 +24,13 @@ const { values, positionals } = parseArgs({
     json: { type: 'string' },
     images: { type: 'string' },
     cdi: { type: 'string' },
+    dist: { type: 'string' },
   },
   allowPositionals: true,
 })
 const images = values.images ?? fail('--images DIR is missing: use npm run bench')
 const cdi = values.cdi ?? fail('--cdi COMMAND is missing: use npm run bench')
+const dist = values.dist ?? fail('--dist DIR is missing: use npm run bench')
 const runs = Number(values.runs)
 const wanted = (name: string): boolean => positionals.length === 0 || positionals.some((word) => name.includes(word))
 
@@ -43,9 +48,20 @@ try {
   const results: RowResult[] = []
   for (const row of rows.filter(({ name }) => wanted(name))) results.push(await benchRow(row, servers))
   const slow = await benchSlow(await servers.webPort())
+  const uploadBench = await UploadBench.prepare({ images, work, dist, runs, wanted })
+  const uploads = await uploadBench.rows()
+  const passing = await uploadBench.passing()
+  const clones = await benchClones({ images, work, dist, runs, wanted })
   const machine = await machineFacts()
   print(results, slow, machine)
-  if (values.json) await writeFile(values.json, JSON.stringify({ machine, runs, rows: results, slow }, undefined, 2))
+  printUploads(uploads, passing)
+  if (clones.length > 0) console.log(cloneTable(clones))
+  if (values.json) {
+    await writeFile(
+      values.json,
+      JSON.stringify({ machine, runs, rows: results, slow, uploads, passing, clones }, undefined, 2),
+    )
+  }
 } finally {
   await rm(work, { recursive: true })
 }
@@ -153,6 +169,33 @@ function print(
       .map(([key, value]) => `${key}: ${value}`)
       .join('; ')}`,
   )
+}
+
+function printUploads(uploads: readonly UploadResult[], passing: PassingResult | undefined): void {
+  const seconds = (list: readonly UploadMeasurement[]): string => median(list.map((one) => one.seconds)).toFixed(2)
+  const peak = (list: readonly UploadMeasurement[]): number =>
+    Math.round(Math.max(...list.map((one) => one.peakBytes)) / 1024 ** 2)
+  if (uploads.length > 0) {
+    console.log(
+      '\n| upload by curl | stored by nginx, s | ours s | ratio | | ours peak MiB | nginx peak MiB |\n|---|---|---|---|---|---|---|',
+    )
+    for (const { name, ratio, ours, theirs } of uploads) {
+      const isSmall = ours.every(({ peakBytes }) => peakBytes <= memoryLimitBytes)
+      console.log(
+        `| ${name} | ${seconds(theirs)} | ${seconds(ours)} | ${ratio.toFixed(2)} | ${isSmall ? '' : 'TOO MUCH MEMORY'} | ${peak(ours)} | ${peak(theirs)} |`,
+      )
+    }
+  }
+  if (passing) {
+    console.log(
+      '\n| passing on | nginx MB a processor second | ours | ratio | at least | | ours peak MiB |\n|---|---|---|---|---|---|---|',
+    )
+    const rate = (list: readonly number[]): string => median(list).toFixed(0)
+    const met = passing.ratio >= passingTarget ? 'met' : 'MISSED'
+    console.log(
+      `| ${Math.round(passing.bytes / 1024 ** 2)} MiB, TLS on both sides | ${rate(passing.nginx)} | ${rate(passing.ours)} | ${passing.ratio.toFixed(2)} | ${passingTarget} | ${met} | ${Math.round(passing.peakBytes / 1024 ** 2)} |`,
+    )
+  }
 }
 
 function fail(message: string): never {

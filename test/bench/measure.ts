@@ -44,7 +44,7 @@ export async function measure(command: string): Promise<Measurement> {
 }
 
 /** PSS of a process and all its descendants, in bytes; processes that end meanwhile count 0. */
-async function treeBytes(root: number): Promise<number> {
+export async function treeBytes(root: number): Promise<number> {
   const parents = new Map<number, number>()
   for (const entry of await readdir('/proc')) {
     const pid = Number(entry)

@@ -118,3 +118,21 @@ export const slowRows = [
   { name: 'qcow2, plain', file: 'plain.qcow2' },
 ] as const
 export const slowLink = { latencyMs: 20, connectionBytesPerSecond: 25e6, connections: 4, tolerance: 1.1 } as const
+
+export interface UploadRow {
+  readonly name: string
+  readonly file: string
+  /** Through our proxy, or to our upload server alone, with the proxy's certificate. */
+  readonly through: 'proxy' | 'server'
+}
+
+/** Ours beside curl to a server that stores the file as it is, which is less work: nothing is expected of the ratio. */
+export const uploadRows: readonly UploadRow[] = [
+  { name: 'upload, qcow2, zlib', file: 'zlib.qcow2', through: 'proxy' },
+  { name: 'upload, qcow2, zlib, server alone', file: 'zlib.qcow2', through: 'server' },
+  { name: 'upload, raw.zst', file: 'disk.raw.zst', through: 'proxy' },
+  { name: 'upload, raw.zst, server alone', file: 'disk.raw.zst', through: 'server' },
+]
+
+/** Bytes for a second of processor time, ours over nginx's, at least. */
+export const passingTarget = 0.7

@@ -8,4 +8,4 @@ npm run -s build
 node test/fixtures/go-programs.ts toxiproxy versitygw s5cmd
 images=$(bash test/bench/images.sh)
 export NODE_COMPILE_CACHE="$PWD/dist/.compile-cache"
-exec node test/bench/main.ts --images "$images" --cdi "$PWD/node_modules/.bin/node $PWD/dist/src/bin/cdi.js" "$@"
+exec node test/bench/main.ts --images "$images" --cdi "$PWD/node_modules/.bin/node $PWD/dist/src/bin/cdi.js" --dist "$PWD/dist" "$@"

@@ -23,7 +23,10 @@ export async function installCdi({ kubectl, image, embedded }: ClusterUnderTest)
   if (embedded) {
     await kubectl.apply(await readFile(new URL('manifests/storage-profiles.yaml', import.meta.url), 'utf8'))
   }
-  await kubectl.run(['-n', 'cdi', 'rollout', 'status', 'deployment/cdi-deployment', '--timeout=180s'])
+  for (const name of ['cdi-deployment', 'cdi-apiserver', 'cdi-uploadproxy']) {
+    await kubectl.run(['-n', 'cdi', 'rollout', 'status', `deployment/${name}`, '--timeout=180s'])
+  }
+  await kubectl.run(['wait', '--for=condition=Available', '--timeout=60s', 'apiservice/v1beta1.upload.cdi.kubevirt.io'])
   say('the service is ready')
 }
 

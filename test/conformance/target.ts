@@ -5,7 +5,8 @@ import { it } from 'node:test'
 import * as fc from 'fast-check'
 import { CdiError } from '../../src/errors.ts'
 import { silentLog } from '../../src/log.ts'
-import { openTarget } from '../../importer/target/open-target.ts'
+import type { Extent } from '../../importer/target/coverage.ts'
+import { openTarget, reopenTarget } from '../../importer/target/open-target.ts'
 import type { Target, Writer } from '../../importer/target/target.ts'
 import { contentOf } from '../fixtures/loop.ts'
 
@@ -53,6 +54,17 @@ async function apply(target: Target, list: readonly Operation[], model: Buffer):
   )
 }
 
+/** The same bytes in ranges that do not touch. */
+function joined(ranges: readonly Extent[]): Extent[] {
+  const list: { start: number; end: number }[] = []
+  for (const { start, end } of [...ranges].sort((one, two) => one.start - two.start)) {
+    const last = list.at(-1)
+    if (last !== undefined && last.end === start) last.end = end
+    else list.push({ start, end })
+  }
+  return list
+}
+
 /** Registers the suite; to be called within `describe`. */
 export function conformTarget({ path }: TargetCase): void {
   for (const preallocate of [false, true]) {
@@ -68,7 +80,7 @@ export function conformTarget({ path }: TargetCase): void {
             await target.finish(signal)
             assert.ok((await contentOf(path(), sizeBytes)).equals(model))
           }),
-          { numRuns: 12 },
+          { numRuns: 12, endOnFailure: true },
         )
       })
     }
@@ -95,6 +107,70 @@ export function conformTarget({ path }: TargetCase): void {
     const expected = Buffer.alloc(4 * mebibyte, 9)
     expected.fill(0, 1000, 1000 + 3 * mebibyte)
     assert.ok((await contentOf(path(), expected.length)).equals(expected))
+  })
+
+  for (const preallocate of [false, true]) {
+    it(`holds what two processes wrote one after the other, ${preallocate ? 'preallocated' : 'sparse'}`, async () => {
+      await fc.assert(
+        fc.asyncProperty(operations, operations, operations, async (first, lost, second) => {
+          const sizeBytes = 4 * mebibyte
+          const model = Buffer.alloc(sizeBytes)
+          const kept: Extent[] = []
+          {
+            await using target = await openTarget({ path: path(), preallocate, log })
+            await target.begin(sizeBytes, signal, 'ours')
+            const written = first.filter(({ kind }) => kind !== 'zero')
+            await apply(target, written, model)
+            const ranges = written.map(({ start, end }) => ({ start, end }))
+            await target.sync(ranges, signal)
+            kept.push(...joined(ranges))
+            // What was not synced counts for nothing, wherever it does not lie on what was.
+            const beside = lost.filter(({ start, end }) => !kept.some((one) => one.start < end && one.end > start))
+            await apply(target, beside, Buffer.alloc(sizeBytes))
+          }
+          await using target = await reopenTarget({ path: path(), preallocate, log, leastBytes: sizeBytes })
+          await target.resume(sizeBytes, kept, signal)
+          for (const { kind, start, end } of second) {
+            const bytes = Buffer.alloc(end - start, kind === 'data' ? (end % 251) + 1 : 0)
+            bytes.copy(model, start)
+            await target.overwrite(start, [bytes])
+          }
+          await target.finish(signal)
+          assert.ok((await contentOf(path(), sizeBytes)).equals(model))
+        }),
+        { numRuns: 12, endOnFailure: true },
+      )
+    })
+  }
+
+  for (const preallocate of [false, true]) {
+    it(`makes zeros that it left out as durable as all else, ${preallocate ? 'preallocated' : 'sparse'}`, async () => {
+      // A file is made anew anyway.
+      await writeFile(path(), Buffer.alloc(4 * mebibyte, 0x5a), { flag: 'r+' }).catch(() => {})
+      const kept = [{ start: mebibyte, end: 3 * mebibyte }]
+      {
+        await using target = await openTarget({ path: path(), preallocate, log })
+        await target.begin(4 * mebibyte, signal, 'ours')
+        await target.write(mebibyte, [Buffer.alloc(2 * mebibyte)])
+        await target.sync(kept, signal)
+      }
+      await using target = await reopenTarget({ path: path(), preallocate, log, leastBytes: 4 * mebibyte })
+      await target.resume(4 * mebibyte, kept, signal)
+      await target.finish(signal)
+      assert.ok((await contentOf(path(), 4 * mebibyte)).equals(Buffer.alloc(4 * mebibyte)))
+    })
+  }
+
+  it('may end earlier than was declared', async () => {
+    await using target = await openTarget({ path: path(), preallocate: false, log })
+    await target.begin(mebibyte + 512, signal, 'ours')
+    await target.write(0, [Buffer.alloc(mebibyte + 512, 7)])
+    await target.cut(mebibyte)
+    await target.finish(signal)
+    const whole = await contentOf(path(), mebibyte + 512)
+    assert.ok(whole.subarray(0, mebibyte).equals(Buffer.alloc(mebibyte, 7)))
+    assert.ok(whole.subarray(mebibyte).every((byte) => byte === 0))
+    assert.equal(whole.length, target.kind === 'file' ? mebibyte : mebibyte + 512)
   })
 
   it('refuses a disk that is larger than the volume, in the words of the contract', async () => {

@@ -47,7 +47,7 @@ function find(kind: string, name: string): Manifest {
   return found
 }
 
-/** Everything that a role allows on a resource of the core group, in order. */
+/** Everything that a role allows on a resource, of the core group unless told, in order. */
 function verbsOn(role: Manifest, resource: string, apiGroup = ''): string[] {
   return (role.rules ?? [])
     .filter((rule) => rule.apiGroups.includes(apiGroup) && rule.resources.includes(resource))
@@ -58,9 +58,12 @@ function verbsOn(role: Manifest, resource: string, apiGroup = ''): string[] {
 describe('the install manifest', () => {
   it('puts everything into the namespace cdi, which carries the label that others look for', () => {
     assert.equal(find('Namespace', 'cdi').metadata.labels?.['cdi.kubevirt.io'], '')
-    for (const { metadata, kind } of manifests) {
-      if (metadata.namespace !== undefined) assert.equal(metadata.namespace, 'cdi', `${kind} ${metadata.name}`)
-    }
+    // But for the right to read which front proxies are to be believed, which is given where that stands.
+    const elsewhere = manifests.filter(({ metadata: { namespace = 'cdi' } }) => namespace !== 'cdi')
+    assert.deepEqual(
+      elsewhere.map(({ kind, metadata }) => `${kind} ${metadata.namespace}/${metadata.name}`),
+      ['RoleBinding kube-system/cdi-extension-apiserver-authentication'],
+    )
   })
 
   it('leaves open nothing but the name of the image', () => {
@@ -92,10 +95,56 @@ describe('the rights of the controller', () => {
     ])
   })
 
+  it('let it make and remove snapshots of any namespace, and only read what storage admins make', () => {
+    const group = 'snapshot.storage.k8s.io'
+    assert.deepEqual(verbsOn(role, 'volumesnapshots', group), [
+      'create',
+      'delete',
+      'deletecollection',
+      'get',
+      'list',
+      'watch',
+    ])
+    for (const resource of ['volumesnapshotclasses', 'volumesnapshotcontents']) {
+      assert.deepEqual(verbsOn(role, resource, group), ['get', 'list', 'watch'])
+    }
+  })
+
+  it('let it hand a volume over, and put the sources of clones and transfers where they belong', () => {
+    assert.deepEqual(verbsOn(role, 'persistentvolumes'), ['get', 'list', 'patch', 'update', 'watch'])
+    for (const resource of ['volumeclonesources', 'objecttransfers', 'datavolumes']) {
+      const verbs = verbsOn(role, resource, 'cdi.kubevirt.io')
+      for (const verb of ['get', 'list', 'watch', 'create', 'patch', 'delete']) {
+        assert.ok(verbs.includes(verb), `${verb} ${resource}`)
+      }
+    }
+    const patchable = ['datasources', 'datavolumes/status', 'objecttransfers/status']
+    for (const resource of patchable) assert.ok(verbsOn(role, resource, 'cdi.kubevirt.io').includes('patch'), resource)
+  })
+
+  it('let it own what it makes, where a cluster asks for that right', () => {
+    const owners = [
+      ['', 'persistentvolumeclaims'],
+      ['', 'pods'],
+      ['cdi.kubevirt.io', 'datavolumes'],
+      ['cdi.kubevirt.io', 'objecttransfers'],
+      ['cdi.kubevirt.io', 'cdis'],
+    ] as const
+    for (const [group, resource] of owners) assert.deepEqual(verbsOn(role, `${resource}/finalizers`, group), ['update'])
+  })
+
   it('contain no wildcard', () => {
     for (const rule of role.rules ?? []) {
       assert.ok(![...rule.apiGroups, ...rule.resources, ...rule.verbs].includes('*'), JSON.stringify(rule))
     }
+  })
+
+  it('come from these roles and no others', () => {
+    const bindings = manifests.filter(({ subjects }) => subjects?.some(({ name }) => name === 'cdi-sa'))
+    assert.deepEqual(
+      bindings.map(({ kind, metadata, roleRef }) => `${kind} ${metadata.name} → ${roleRef?.name}`),
+      ['ClusterRoleBinding cdi-sa → cdi', 'RoleBinding cdi-deployment → cdi-deployment'],
+    )
   })
 
   it('belong to its service account, and to nobody else', () => {
@@ -164,6 +213,33 @@ describe('the rights of users', () => {
     })
   }
 
+  it('to clone from a namespace are a role of their own, which is bound by its owner', () => {
+    const role = find('ClusterRole', 'cdi.kubevirt.io:clone-sourcer')
+    assert.deepEqual(role.rules, [
+      { apiGroups: ['cdi.kubevirt.io'], resources: ['datavolumes/source'], verbs: ['create'] },
+    ])
+    assert.ok(Object.keys(role.metadata.labels ?? {}).every((key) => !key.includes('aggregate-to')))
+    assert.deepEqual(
+      manifests.filter(({ roleRef }) => roleRef?.name === role.metadata.name),
+      [],
+    )
+  })
+
+  it('to clone from a namespace are given to its admins and editors only', () => {
+    const granting = manifests.filter(({ rules = [] }) =>
+      // A rule about paths names no resources.
+      rules.some((rule) => 'resources' in rule && rule.resources.includes('datavolumes/source')),
+    )
+    assert.deepEqual(
+      granting.map(({ kind, metadata }) => `${kind} ${metadata.name}`),
+      [
+        'ClusterRole cdi.kubevirt.io:admin',
+        'ClusterRole cdi.kubevirt.io:edit',
+        'ClusterRole cdi.kubevirt.io:clone-sourcer',
+      ],
+    )
+  })
+
   it('let everybody read the configuration', () => {
     assert.deepEqual(find('ClusterRole', 'cdi.kubevirt.io:config-reader').rules, [
       { apiGroups: ['cdi.kubevirt.io'], resources: ['cdiconfigs', 'storageprofiles'], verbs: ['get', 'list', 'watch'] },
@@ -172,6 +248,77 @@ describe('the rights of users', () => {
     assert.deepEqual(
       subjects?.map(({ kind, name }) => `${kind} ${name}`),
       ['Group system:authenticated', 'Group system:serviceaccount'],
+    )
+  })
+})
+
+describe('the rights of the API server and of the upload proxy', () => {
+  it('change nothing but the signing key, which only the API server makes', () => {
+    const changing = new Set(['create', 'update', 'patch', 'delete', 'deletecollection', '*'])
+    const changes = ['cdi-apiserver', 'cdi-uploadproxy'].flatMap((name) =>
+      ['ClusterRole', 'Role'].flatMap((kind) =>
+        (find(kind, name).rules ?? [])
+          .filter(({ verbs }) => verbs.some((verb) => changing.has(verb)))
+          .map(({ resources }) => `${kind} ${name}: ${resources.join()}`),
+      ),
+    )
+    assert.deepEqual(changes, [
+      'ClusterRole cdi-apiserver: subjectaccessreviews',
+      'ClusterRole cdi-apiserver: cdis/finalizers',
+      'Role cdi-apiserver: secrets',
+      'ClusterRole cdi-uploadproxy: tokenreviews',
+      'ClusterRole cdi-uploadproxy: subjectaccessreviews',
+    ])
+  })
+
+  it('let the API server look up what a clone is made from, and ask whether it may be', () => {
+    const role = find('ClusterRole', 'cdi-apiserver')
+    const looked = [
+      ['', 'namespaces'],
+      ['', 'persistentvolumeclaims'],
+      ['cdi.kubevirt.io', 'datasources'],
+      ['cdi.kubevirt.io', 'volumeclonesources'],
+      ['snapshot.storage.k8s.io', 'volumesnapshots'],
+    ] as const
+    for (const [group, resource] of looked) assert.deepEqual(verbsOn(role, resource, group), ['get'], resource)
+    assert.deepEqual(verbsOn(role, 'subjectaccessreviews', 'authorization.k8s.io'), ['create'])
+  })
+
+  it('let the proxy see claims, and no Secret at all', () => {
+    assert.deepEqual(verbsOn(find('ClusterRole', 'cdi-uploadproxy'), 'persistentvolumeclaims'), ['get'])
+    for (const kind of ['ClusterRole', 'Role']) assert.deepEqual(verbsOn(find(kind, 'cdi-uploadproxy'), 'secrets'), [])
+  })
+})
+
+describe('the Services and what they lead to', () => {
+  for (const [service, deployment] of [
+    ['cdi-api', 'cdi-apiserver'],
+    ['cdi-uploadproxy', 'cdi-uploadproxy'],
+  ] as const) {
+    it(`${service} leads from 443 to 8443 of ${deployment}`, () => {
+      const { selector, ports } = find('Service', service).spec as {
+        selector: Record<string, string>
+        ports: { port: number; targetPort: number }[]
+      }
+      assert.deepEqual(selector, { 'cdi.kubevirt.io': deployment })
+      assert.deepEqual(
+        ports.map(({ port, targetPort }) => [port, targetPort]),
+        [[443, 8443]],
+      )
+      const { template } = find('Deployment', deployment).spec as DeploymentSpec
+      assert.equal(template.metadata.labels['cdi.kubevirt.io'], deployment)
+      assert.deepEqual(template.spec.securityContext, { runAsNonRoot: true })
+    })
+  }
+
+  it('the proxy has the public half of the signing key only', () => {
+    const { template } = find('Deployment', 'cdi-uploadproxy').spec as {
+      template: { spec: { volumes: { name: string; secret: { items?: { key: string }[] } }[] } }
+    }
+    const keys = template.spec.volumes.find(({ name }) => name === 'token-keys')
+    assert.deepEqual(
+      keys?.secret.items?.map(({ key }) => key),
+      ['id_rsa.pub'],
     )
   })
 })

@@ -6,6 +6,7 @@ import { describe } from 'node:test'
 import { kinds } from '../../src/api/kinds.ts'
 import { dataVolume } from '../fixtures/data-volume.ts'
 import type { DataVolumeBuilder } from '../fixtures/data-volume.ts'
+import { ownClass } from './support/clone.ts'
 import { classes } from './support/cluster.ts'
 import { imageFiles, makeRawDisk } from './support/images.ts'
 import { scenario } from './support/scene.ts'
@@ -200,6 +201,42 @@ describe('a class that cannot be found', { concurrency: 2 }, () => {
       await scene.tells('DataVolume/dv', new RegExp(`^Warning ErrClaimNotValid: ${text}$`))
       assert.equal(scene.dataVolume('dv')?.status?.phase ?? '', '')
       assert.equal(scene.pvc('dv'), undefined)
+    },
+  )
+})
+
+describe('a DataVolume whose claim the webhook would complete', { concurrency: 2 }, () => {
+  const labelled = (): DataVolumeBuilder =>
+    dataVolume('dv').blank().storage('64Mi').label('cdi.kubevirt.io/applyStorageProfile', 'true')
+
+  scenario(
+    'gets room for its file system once',
+    () => stage().cluster,
+    async (scene) => {
+      await scene.apply(labelled().on(classes.immediate).mode('Filesystem'))
+      await scene.succeeds('dv')
+      const { metadata, spec } = scene.pvc('dv') ?? {}
+      assert.equal(metadata?.labels?.['cdi.kubevirt.io/applyStorageProfile'], 'true')
+      assert.equal(spec?.resources?.requests?.['storage'], '71135396')
+    },
+  )
+
+  scenario(
+    'has none as long as it cannot be completed, tells why, and gets it as soon as it can',
+    () => stage().cluster,
+    async (scene) => {
+      const name = `late-${scene.namespace}`
+      await scene.apply(labelled().on(name))
+      await scene.reaches('dv', 'Pending')
+      await scene.shows('dv', /^Bound=False NotFound: No PVC found$/)
+      await scene.shows('dv', /^Ready=False : $/)
+      await scene.tells('DataVolume/dv', /^Normal NotFound: No PVC found$/)
+      await scene.tells('DataVolume/dv', /^Warning ErrClaimNotValid: PVC spec is missing accessMode and no storage/)
+      await using _class = await ownClass(scene.cluster, { name })
+      await scene.tells('DataVolume/dv', /^Warning ErrClaimNotValid: no accessMode specified in StorageProfile late-/)
+      const claimPropertySets = [{ accessModes: ['ReadWriteOnce'], volumeMode: 'Filesystem' }]
+      await scene.cluster.kube.patch(kinds.storageProfile, { name }, { spec: { claimPropertySets } }, { type: 'merge' })
+      await scene.succeeds('dv')
     },
   )
 })

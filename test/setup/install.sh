@@ -61,6 +61,7 @@ setpriv util-linux
 /bin/busybox busybox-static
 docker-registry docker-registry
 skopeo skopeo
+chromium chromium
 LIST
       ;;
     bench) packages_of data; cat <<'LIST'

@@ -56,6 +56,30 @@ export class ByteSet {
     return this.#isWhole(block) || this.#partial.has(block)
   }
 
+  /** What is held, in order, neighbours joined: half-open pieces of the file. */
+  *ranges(): Generator<{ readonly start: number; readonly end: number }> {
+    const whole: number[] = []
+    for (const [index, bits] of this.#whole.entries()) {
+      for (let bit = 0; bits >> bit !== 0; bit += 1) if ((bits >> bit) & 1) whole.push(index * 8 + bit)
+    }
+    const blocks = [...whole, ...this.#partial.keys()].sort((one, other) => one - other)
+    let open: { start: number; end: number } | undefined
+    for (const block of blocks) {
+      const held = this.#intervals(block) ?? []
+      for (let at = 0; at < held.length; at += 2) {
+        const start = block * blockBytes + (held[at] ?? 0)
+        const end = block * blockBytes + (held[at + 1] ?? 0)
+        if (open?.end === start) {
+          open.end = end
+          continue
+        }
+        if (open !== undefined) yield open
+        open = { start, end }
+      }
+    }
+    if (open !== undefined) yield open
+  }
+
   #intervals(block: number): Intervals | undefined {
     return this.#isWhole(block) ? [0, blockBytes] : this.#partial.get(block)
   }

@@ -70,11 +70,13 @@ export class DiskWriter implements ForwardDisk {
     this.#ahead.push({ diskOffset: unit.diskOffset, decoding, room: bytes, onUsed })
   }
 
-  /** Writes what is left and waits for all of it. Throws CDI_CONVERT_FAILED, CDI_TARGET_*. */
-  async end(): Promise<void> {
+  /** Writes what was taken and waits for all of it; more may follow. Throws CDI_CONVERT_FAILED, CDI_TARGET_*. */
+  async settle(): Promise<void> {
     while (this.#ahead.length > 0) await this.#writeOldest()
     await this.#storedGather?.end()
     await this.#packedGather?.end()
+    this.#storedGather = undefined
+    this.#packedGather = undefined
   }
 
   async #writeOldest(): Promise<void> {

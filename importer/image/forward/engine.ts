@@ -6,6 +6,9 @@
  *
  * Claims that wait are bounded too: when there are too many, the next table waits until some were served, and what it
  * would claim is held like all else that nobody has claimed.
+ *
+ * A conversion can go on in another process ({@link ForwardEngine.checkpoint}): there the reader is shown the tables that
+ * it has seen before, and what it then claims of bytes that have passed was served already.
  */
 import { CdiError } from '../../../src/errors.ts'
 import { isZero } from '../../target/data-runs.ts'
@@ -16,6 +19,7 @@ import { ClaimQueue, isPacked } from './claims.ts'
 import type { Claim } from './claims.ts'
 import type { ForwardCoding, ForwardExtent, ForwardReader, ForwardTables } from './forward.ts'
 import { ReorderBuffer } from './reorder-buffer.ts'
+import type { HeldPiece } from './reorder-buffer.ts'
 
 const mebibyte = 1024 * 1024
 /**
@@ -51,6 +55,31 @@ export interface PackedUnit extends Omit<ForwardExtent, 'coding'> {
   readonly coding: Exclude<ForwardCoding, 'stored'>
 }
 
+/** Where a conversion stands between two calls of {@link ForwardEngine.take}. */
+export interface ForwardCheckpoint {
+  /** Bytes of the file that have come. */
+  readonly position: number
+  /** Of those, what was not stored data of the disk. */
+  readonly otherBytes: number
+  /** What has come and may still be wanted. */
+  readonly held: readonly HeldPiece[]
+}
+
+/** A table of the file as it was looked at. */
+export interface SeenTable {
+  readonly offset: number
+  readonly bytes: Buffer
+}
+
+/** A conversion that another process has begun. */
+export interface ForwardResumption {
+  readonly checkpoint: ForwardCheckpoint
+  /** All tables that had been looked at by then (`onTable`), in that order. */
+  readonly tables: readonly SeenTable[]
+  /** Hears of each piece of the disk that was served before, in bytes of the disk. */
+  readonly onServed?: (diskOffset: number, diskBytes: number) => void
+}
+
 export interface ForwardEngineOptions {
   readonly reader: ForwardReader
   readonly facts: ImageFacts
@@ -61,6 +90,10 @@ export interface ForwardEngineOptions {
   readonly scratchDirectory?: string | undefined
   readonly limits?: ForwardLimits
   readonly signal: AbortSignal
+  /** Hears of each table as it is looked at; the bytes are lent until it returns. */
+  readonly onTable?: (offset: number, bytes: Buffer) => void
+  /** The next byte is the one at `checkpoint.position`; what came before is on the disk already. */
+  readonly resume?: ForwardResumption
 }
 
 interface Table {
@@ -103,15 +136,22 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
   #looking: { readonly offset: number; readonly end: number; claimedFrom: number } | undefined
   #room: Buffer = Buffer.alloc(0)
   #extents = 0
+  readonly #onTable: ((offset: number, bytes: Buffer) => void) | undefined
+  /** What is claimed now of bytes that have passed was served by another process. */
+  #isReplaying = false
+  #onServed: ((diskOffset: number, diskBytes: number) => void) | undefined
 
-  constructor({ reader, facts, name, disk, scratchDirectory, limits = forwardLimits, signal }: ForwardEngineOptions) {
+  constructor(options: ForwardEngineOptions) {
+    const { reader, facts, name, disk, scratchDirectory, limits = forwardLimits, signal, onTable, resume } = options
     this.#facts = facts
     this.#name = name
     this.#disk = disk
     this.#limits = limits
     this.#signal = signal
+    this.#onTable = onTable
     this.#held = new ReorderBuffer({ limitBytes: limits.heldBytes, scratchDirectory })
-    reader(this)
+    if (resume === undefined) reader(this)
+    else this.#replay(reader, resume)
   }
 
   /** For the log. */
@@ -136,16 +176,19 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
     if (coding === 'stored' && diskBytes !== sourceBytes) {
       throw new CdiError('CDI_INTERNAL', `${sourceBytes} stored bytes were claimed for ${diskBytes} bytes of the disk`)
     }
-    if (isPacked(coding)) {
-      this.#packedClaims += 1
-      this.#longestPackedBytes = Math.max(this.#longestPackedBytes, sourceBytes)
-    }
+    if (isPacked(coding)) this.#longestPackedBytes = Math.max(this.#longestPackedBytes, sourceBytes)
     this.#extents += 1
+    if (this.#isReplaying && this.#wasServed(extent)) return
+    if (isPacked(coding)) this.#packedClaims += 1
     this.#claims.add(extent)
   }
 
   ignore(offset: number, length: number): void {
     this.#assertClaimable(offset, length)
+    if (this.#isReplaying && offset <= this.#position) {
+      this.#ignoredUntil = Math.max(this.#ignoredUntil, offset + length)
+      return
+    }
     this.#claims.add({
       coding: 'ignored',
       diskOffset: offset,
@@ -208,8 +251,49 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
     if (!this.#isComplete) throw this.#truncated(this.#position + 1)
   }
 
+  /**
+   * All that another process needs, besides the tables, to go on from here; what the disk was given must be on it
+   * (DiskWriter.settle) before this is called, and durable before the checkpoint is kept. Undefined if something lies in
+   * scratch. Not while {@link take} is under way.
+   */
+  checkpoint(): ForwardCheckpoint | undefined {
+    const held = this.#held.snapshot()
+    return held && { position: this.#position, otherBytes: this.#otherBytes, held }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#held[Symbol.asyncDispose]()
+  }
+
+  /** Lets the reader make the claims that it has made before, in the same order. */
+  #replay(reader: ForwardReader, { checkpoint, tables, onServed }: ForwardResumption): void {
+    this.#onServed = onServed
+    this.#position = checkpoint.position
+    this.#otherBytes = checkpoint.otherBytes
+    this.#held.restore(checkpoint.held)
+    this.#isReplaying = true
+    reader(this)
+    for (const { offset, bytes } of tables) {
+      const at = this.#tables.findIndex((table) => table.offset === offset && table.end === offset + bytes.length)
+      const [table] = at === -1 ? [] : this.#tables.splice(at, 1)
+      if (table === undefined) throw new CdiError('CDI_INTERNAL', `no table was asked for at byte ${offset}`)
+      table.use(bytes)
+    }
+    this.#isReplaying = false
+  }
+
+  /** Whether a claim was served before the checkpoint; of a stored one that is passing there, the rest is to come. */
+  #wasServed({ coding, diskOffset, diskBytes, sourceOffset, sourceBytes }: ForwardExtent): boolean {
+    const end = sourceOffset + sourceBytes
+    if (end <= this.#position) {
+      this.#onServed?.(diskOffset, diskBytes)
+      return true
+    }
+    if (isPacked(coding) || sourceOffset >= this.#position) return false
+    if (this.#passing !== undefined) throw this.#usedTwice(this.#position)
+    this.#passing = { end, shift: diskOffset - sourceOffset }
+    this.#onServed?.(diskOffset, this.#position - sourceOffset)
+    return true
   }
 
   #countOther(bytes: number): void {
@@ -257,6 +341,7 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
     await this.#held.read(offset, bytes)
     const looking = { offset, end, claimedFrom: end }
     this.#looking = looking
+    this.#onTable?.(offset, bytes)
     use(bytes)
     this.#looking = undefined
     this.#held.drop(offset, looking.claimedFrom - offset)

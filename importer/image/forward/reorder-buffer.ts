@@ -22,6 +22,15 @@ export interface ReorderBufferOptions {
   readonly scratchDirectory?: string | undefined
 }
 
+/** A piece of what is held. */
+export interface HeldPiece {
+  /** In the file, in bytes. */
+  readonly offset: number
+  readonly length: number
+  /** Absent for zeros. */
+  readonly bytes?: Buffer
+}
+
 export class ReorderBuffer implements AsyncDisposable {
   readonly stats = { mostHeldBytes: 0, spilledBytes: 0 }
   readonly #limitBlocks: number
@@ -137,6 +146,37 @@ export class ReorderBuffer implements AsyncDisposable {
       await this.#spill.write(first * blockBytes, run)
       this.stats.spilledBytes += run.length * blockBytes
       for (let block = first; block < first + run.length; block += 1) this.#release(block)
+    }
+  }
+
+  /**
+   * A copy of all that is held, in order; {@link restore} takes it. Undefined if a part was spilled: scratch is not kept
+   * for anybody else.
+   */
+  snapshot(): HeldPiece[] | undefined {
+    if (this.#spill !== undefined) return undefined
+    const pieces: HeldPiece[] = []
+    for (const { start, end } of this.#held.ranges()) {
+      for (const { block, from, to } of blocksOf(start, end)) {
+        const memory = this.#blocks.get(block)
+        const piece = { offset: block * blockBytes + from, length: to - from }
+        const before = pieces.at(-1)
+        if (memory !== undefined) pieces.push({ ...piece, bytes: Buffer.from(memory.subarray(from, to)) })
+        else if (before !== undefined && before.bytes === undefined && before.offset + before.length === piece.offset) {
+          pieces[pieces.length - 1] = { offset: before.offset, length: before.length + piece.length }
+        } else pieces.push(piece)
+      }
+    }
+    return pieces
+  }
+
+  /** Holds what a {@link snapshot} of another buffer held; to be called before anything else. */
+  restore(pieces: readonly HeldPiece[]): void {
+    for (const { offset, length, bytes } of pieces) {
+      if (bytes !== undefined) this.put(offset, bytes)
+      else
+        for (const { block, from, to } of blocksOf(offset, offset + length))
+          this.put(block * blockBytes + from, zeros.subarray(from, to))
     }
   }
 

@@ -9,7 +9,7 @@ export interface ConfigObservation {
   readonly storageClasses: readonly StorageClass[]
 }
 
-/** The fields that this controller answers for; the address of the upload proxy is another's. */
+/** All fields but those of the upload proxy, which `proxy-status.ts` decides on. */
 export type ConfigStatus = Omit<Status, 'uploadProxyURL' | 'uploadProxyCA'>
 
 const defaultOverhead = '0.06'

@@ -58,9 +58,8 @@ export function runningCondition(target: PersistentVolumeClaim | undefined): Con
       message: messages.importerUnschedulable,
     }
   }
-  const reason = annotationOf(target, annotations.conditionRunningReason) ?? ''
-  const message = annotationOf(target, annotations.conditionRunningMessage) ?? ''
-  switch (annotationOf(target, annotations.conditionRunning)) {
+  const { state, reason, message } = withSourcePod(target)
+  switch (state) {
     case undefined:
       return { type: 'Running', status: 'False' }
     case 'true':
@@ -69,6 +68,29 @@ export function runningCondition(target: PersistentVolumeClaim | undefined): Con
       return { type: 'Running', status: 'False', reason, message }
     default:
       return { type: 'Running', status: 'Unknown', reason, message }
+  }
+}
+
+/** The work on T as its annotations tell it; of a copy both pods have to run. */
+function withSourcePod(target: PersistentVolumeClaim): { state: string | undefined; reason: string; message: string } {
+  const receiver = {
+    state: annotationOf(target, annotations.conditionRunning),
+    reason: annotationOf(target, annotations.conditionRunningReason) ?? '',
+    message: annotationOf(target, annotations.conditionRunningMessage) ?? '',
+  }
+  const state = annotationOf(target, annotations.conditionSourceRunning)
+  if (receiver.state === undefined || state === undefined || state === 'true') return receiver
+  const source = {
+    state: 'false',
+    reason: annotationOf(target, annotations.conditionSourceRunningReason) ?? '',
+    message: annotationOf(target, annotations.conditionSourceRunningMessage) ?? '',
+  }
+  if (receiver.state === 'true') return source
+  const both = (one: string, other: string): string => [one, other].filter((text) => text !== '').join(' and ')
+  return {
+    state: 'false',
+    reason: both(receiver.reason, source.reason),
+    message: both(receiver.message, source.message),
   }
 }
 

@@ -3,47 +3,59 @@
  * status how T fares. Gathering and acting are here; `plan.ts` decides about T, `status.ts` about the status.
  */
 import { kinds } from '../../api/kinds.ts'
-import type { DataVolume, PersistentVolumeClaim } from '../../api/kinds.ts'
-import { annotations, phases, primeName, quotaText, reasons, volumeImportSourceName } from '../../api/names.ts'
+import type { DataVolume, PersistentVolumeClaim, Pod } from '../../api/kinds.ts'
+import { annotations, primeName } from '../../api/names.ts'
 import type { InstallerLabels } from '../../api/names.ts'
-import { ApiError, isAlreadyExists, isForbidden, isInvalid } from '../../kube/api-error.ts'
+import { isAlreadyExists } from '../../kube/api-error.ts'
 import { formatTime } from '../../kube/clock.ts'
 import { watching } from '../../kube/controller.ts'
-import type { ControllerSpec, ReconcileResult } from '../../kube/controller.ts'
-import { keyOf } from '../../kube/object.ts'
-import type { ObjectKey } from '../../kube/object.ts'
+import type { ControllerSpec, ReconcileResult, Watch } from '../../kube/controller.ts'
+import { keyOf, parseKey } from '../../kube/object.ts'
+import type { KubeObject, NewObject, ObjectKey } from '../../kube/object.ts'
 import { controllerOf, controllerRef } from '../../kube/owners.ts'
-import { workerNameOf } from '../import/plan.ts'
-import { progressOwnerUid } from '../import/pod.ts'
-import { annotationOf, isEmpty } from '../shared/annotated.ts'
-import type { MapPatch } from '../shared/annotated.ts'
-import { besides, indexes, targetKeyOf, unclaimed } from '../shared/caches.ts'
+import type { CloneOrder, CloneTokens } from '../clone/tokens.ts'
+import { annotationOf, hasAnnotation } from '../shared/annotated.ts'
+import { besides, indexes, madeForKey, receiverOf, targetKeyOf, unclaimed } from '../shared/caches.ts'
 import { isTerminating } from '../shared/claim.ts'
+import type { Caches } from '../shared/caches.ts'
+import { toldKey } from '../shared/claim-events.ts'
+import { createOnce } from '../shared/create-once.ts'
 import type { Dependencies, Recorder } from '../shared/dependencies.ts'
 import { untilNamespaceGoes } from '../shared/namespace-going.ts'
 import { patchClaim } from '../shared/patch-claim.ts'
 import type { ProgressReader } from '../shared/progress.ts'
 import { claimKeysOfWorker } from '../shared/worker.ts'
+import type { WorkerSettings } from '../shared/worker-pod.ts'
 import { configOf, honorsFirstConsumer, isGateOpen } from '../shared/settings.ts'
+import { ToldMemory } from '../shared/told-memory.ts'
+import { actOnClone, cleanUpAfter } from './clone/act.ts'
+import { dataVolumesOf, observeClone, resolveOrder } from './clone/observe.ts'
+import { patchDataVolume } from './patch-datavolume.ts'
 import { bindingClassOf, isOurs, planSync } from './plan.ts'
-import type { Failure, SyncObservation, SyncPlan } from './plan.ts'
+import type { Failure, SyncObservation, SyncPlan } from './sync.ts'
+import { failureOf } from './refused-claim.ts'
+import { sourceKindOf } from './source-kinds.ts'
+import type { SourceKind, SourceResource } from './sources/source-kind.ts'
 import { statusOf, statusPatch } from './status.ts'
+import type { Synced } from './synced.ts'
+import { sourceKeyOf } from './target.ts'
 import { usesPopulator } from './work.ts'
 
 export interface DataVolumeControllerDependencies extends Dependencies {
-  readonly recorder: Recorder
+  /** Tells on DataVolumes, by who fills them. */
+  readonly recorders: Readonly<Record<SourceKind['name'], Recorder>>
   /** Tells on claims. */
   readonly claimRecorder: Recorder
   readonly progress: ProgressReader
   readonly installer: InstallerLabels
+  /** Of the pods that find out sizes. */
+  readonly settings: WorkerSettings
+  readonly tokens: CloneTokens
 }
-
-/** A quota that was raised shows itself to nobody, so a refused claim is tried again this often. */
-const refusedDelayMs = 10_000
 
 export function dataVolumeController(dependencies: DataVolumeControllerDependencies): ControllerSpec {
   const { caches, progress } = dependencies
-  const { dataVolumes, pvcs, pvs, pods, importSources } = caches
+  const { dataVolumes, pvcs, pvs, pods, importSources, uploadSources } = caches
   const reconciler = new DataVolumeReconciler(dependencies)
   /** Those that wait for something to be rendered from. */
   const waiting = (): ObjectKey[] => dataVolumes.byIndex(indexes.unclaimed, unclaimed).map(keyOf)
@@ -53,13 +65,19 @@ export function dataVolumeController(dependencies: DataVolumeControllerDependenc
     watches: [
       watching(dataVolumes, (dataVolume) => [keyOf(dataVolume)]),
       // T bears the name of its DataVolume, P leads to T.
-      watching(pvcs, (claim) => [targetKeyOf(claim)]),
-      watching(importSources, (source) => {
-        const owner = controllerOf(source)
-        return owner?.kind === 'DataVolume' ? [besides(source, owner.name)] : []
-      }),
-      // Only for progress in the direct mode: there the pod is T's.
-      watching(pods, claimKeysOfWorker),
+      watching(pvcs, (claim) => [
+        targetKeyOf(claim),
+        ...dataVolumeMadeFor(claim),
+        ...dataVolumesOf(caches, kinds.pvc.kind, keyOf(claim)),
+      ]),
+      watching(importSources, dataVolumeOfSource),
+      watching(uploadSources, dataVolumeOfSource),
+      watching(caches.cloneSources, dataVolumeMadeFor),
+      // For progress in the direct mode, where the pod is T's, and for those that find out sizes.
+      watching(pods, (pod) => [...claimKeysOfWorker(pod), ...receiverKeyOf(pod), ...dataVolumeMadeFor(pod)]),
+      ...originWatches(caches),
+      // Not a source of keys: with the key in it tokens are looked at.
+      watching(caches.cdiSecrets, () => []),
       progress,
       watching(caches.storageClasses, waiting),
       watching(caches.storageProfiles, waiting),
@@ -75,16 +93,39 @@ export function dataVolumeController(dependencies: DataVolumeControllerDependenc
   }
 }
 
-/** What is known after T was looked after. */
-interface Synced {
-  readonly dataVolume: DataVolume
-  readonly target: PersistentVolumeClaim | undefined
-  readonly failure?: Failure
-  readonly requeueAfterMs?: number
+function dataVolumeOfSource(source: SourceResource): ObjectKey[] {
+  const owner = controllerOf(source)
+  return owner?.kind === 'DataVolume' ? [besides(source, owner.name)] : []
+}
+
+/** The DataVolume that something beside T was made for; a T says itself whose it is. */
+function dataVolumeMadeFor(object: KubeObject): ObjectKey[] {
+  const key = madeForKey(object)
+  return key ? [parseKey(key)] : []
+}
+
+/** The claim that the source pod of a copy sends to, which in the direct mode is T. */
+function receiverKeyOf(pod: Pod): ObjectKey[] {
+  const key = receiverOf(pod)
+  return key ? [parseKey(key)] : []
+}
+
+/** What clones are made of, beside claims. */
+function originWatches(caches: Caches): Watch[] {
+  const { dataSources, volumeSnapshots, volumeSnapshotContents } = caches
+  return [
+    watching(dataSources, (dataSource) => dataVolumesOf(caches, kinds.dataSource.kind, keyOf(dataSource))),
+    watching(volumeSnapshots, (snapshot) => dataVolumesOf(caches, kinds.volumeSnapshot.kind, keyOf(snapshot))),
+    watching(volumeSnapshotContents, ({ spec }) => {
+      const { namespace, name } = spec.volumeSnapshotRef ?? {}
+      return namespace && name ? dataVolumesOf(caches, kinds.volumeSnapshot.kind, { namespace, name }) : []
+    }),
+  ]
 }
 
 class DataVolumeReconciler {
   readonly #dependencies: DataVolumeControllerDependencies
+  readonly #told = new ToldMemory()
 
   constructor(dependencies: DataVolumeControllerDependencies) {
     this.#dependencies = dependencies
@@ -96,26 +137,32 @@ class DataVolumeReconciler {
     if (dataVolume && ownWrites.isBehind(dataVolume)) return {}
     if (!dataVolume || isTerminating(dataVolume) || !isOurs(dataVolume)) {
       progress.follow(key, undefined)
+      if (!dataVolume || isTerminating(dataVolume)) await cleanUpAfter(this.#dependencies, key, dataVolume)
       return {}
     }
-    const plan = planSync(this.#observe(dataVolume))
+    const plan = planSync(await this.#observe(dataVolume))
     log.trace({ dataVolume: key, act: plan.act, because: plan.because }, 'planned')
     if (plan.act === 'wait') return {}
     const synced = plan.act === 'create' ? await this.#create(dataVolume) : await this.#act(dataVolume, plan)
     if (!synced) return {}
     await this.#writeStatus(synced)
+    if (synced.error !== undefined) throw synced.error
     return synced.requeueAfterMs === undefined ? {} : { requeueAfterMs: synced.requeueAfterMs }
   }
 
-  #observe(dataVolume: DataVolume): SyncObservation {
-    const { caches, installer } = this.#dependencies
+  async #observe(dataVolume: DataVolume): Promise<SyncObservation> {
+    const { caches, installer, clock } = this.#dependencies
     const target = caches.pvcs.get(keyOf(dataVolume))
     const cdiConfig = configOf(caches)
+    const adoptionGate = isGateOpen(cdiConfig, 'claimAdoption')
+    const clone = await observeClone({ ...this.#dependencies, now: clock.now() }, { dataVolume, target, adoptionGate })
+    const kind = sourceKindOf(dataVolume, clone?.order)
     return {
       dataVolume,
       target,
       prime: target && this.#primeOf(target),
-      importSource: caches.importSources.get(besides(dataVolume, volumeImportSourceName(dataVolume.metadata.uid))),
+      source: kind?.resourcesOf(caches).get(sourceKeyOf(dataVolume, kind)),
+      clone,
       storageClasses: caches.storageClasses.list(),
       storageProfiles: caches.storageProfiles.list(),
       csiDrivers: caches.csiDrivers.list(),
@@ -123,7 +170,7 @@ class DataVolumeReconciler {
       persistentVolumes: target ? [] : caches.pvs.list(),
       cdiConfig,
       honorWaitForFirstConsumer: honorsFirstConsumer(cdiConfig),
-      adoptionGate: isGateOpen(cdiConfig, 'claimAdoption'),
+      adoptionGate,
       installer,
     }
   }
@@ -133,7 +180,8 @@ class DataVolumeReconciler {
   }
 
   async #act(dataVolume: DataVolume, plan: Exclude<SyncPlan, { act: 'wait' | 'create' }>): Promise<Synced> {
-    const { client, caches, recorder, claimRecorder, log } = this.#dependencies
+    const { client, caches, claimRecorder, log } = this.#dependencies
+    const recorder = this.#recorderOf(dataVolume)
     const target = caches.pvcs.get(keyOf(dataVolume))
     switch (plan.act) {
       case 'none':
@@ -142,7 +190,17 @@ class DataVolumeReconciler {
         return { dataVolume, target }
       case 'refuse':
         if (!isTold(dataVolume, plan.failure)) for (const event of plan.events) recorder.event(dataVolume, event)
-        return { dataVolume, target, failure: plan.failure }
+        return {
+          dataVolume: await patchDataVolume(this.#dependencies, dataVolume, {
+            annotations: plan.dataVolumeAnnotations ?? {},
+          }),
+          target,
+          failure: plan.failure,
+        }
+      case 'tell':
+        if (!this.#told.of(dataVolume).has(toldKey(plan.event))) recorder.event(dataVolume, plan.event)
+        this.#told.remember(dataVolume, plan.event)
+        return { dataVolume, target }
       case 'adopt':
         return { dataVolume, target: target && (await this.#adopt(dataVolume, target)) }
       case 'annotateTarget':
@@ -151,21 +209,36 @@ class DataVolumeReconciler {
           target: target && (await patchClaim(this.#dependencies, target, { annotations: plan.annotations })),
         }
       case 'annotateDataVolume':
-        return { dataVolume: await this.#patch(dataVolume, { annotations: plan.annotations }), target }
+        return {
+          dataVolume: await patchDataVolume(this.#dependencies, dataVolume, { annotations: plan.annotations }),
+          target,
+        }
       case 'labelDataVolume':
-        return { dataVolume: await this.#patch(dataVolume, { labels: plan.labels }), target }
-      case 'makeImportSource':
-        await this.#createUnlessThere(() => client.create(kinds.volumeImportSource, plan.importSource))
+        return { dataVolume: await patchDataVolume(this.#dependencies, dataVolume, { labels: plan.labels }), target }
+      case 'makeSource':
+        try {
+          await this.#makeSource(dataVolume, plan.source)
+        } catch (error) {
+          // Its namespace may be another one, which goes away: what becomes of T is told all the same.
+          return { dataVolume, target, error }
+        }
         return { dataVolume, target }
-      case 'deleteImportSource': {
-        const name = volumeImportSourceName(dataVolume.metadata.uid)
-        await client.delete(kinds.volumeImportSource, besides(dataVolume, name))
+      case 'deleteSource': {
+        const kind = this.#kindOf(dataVolume)
+        if (kind) await client.delete(kind.resource, sourceKeyOf(dataVolume, kind))
         return { dataVolume, target }
       }
       case 'deleteTarget':
         if (target) await client.delete(kinds.pvc, keyOf(target), { uid: target.metadata.uid })
         log.warn({ dataVolume: keyOf(dataVolume) }, plan.message)
         return { dataVolume, target }
+      case 'extendToken':
+      case 'extendTargetToken':
+      case 'schedule':
+      case 'block':
+      case 'makeCopySource':
+      case 'cleanUp':
+        return actOnClone({ ...this.#dependencies, recorder, told: this.#told }, { dataVolume, target }, plan)
       default:
         return plan satisfies never
     }
@@ -173,22 +246,27 @@ class DataVolumeReconciler {
 
   /** Makes T for the DataVolume as it is in the API: it may have been marked as pre-populated a moment ago. */
   async #create({ metadata }: DataVolume): Promise<Synced | undefined> {
-    const { client, recorder, log } = this.#dependencies
+    const { client, log } = this.#dependencies
     const live = await client.get(kinds.dataVolume, keyOf({ metadata }))
     if (!live || live.metadata.uid !== metadata.uid || isTerminating(live)) return undefined
-    const plan = planSync(this.#observe(live))
+    const observation = await this.#observe(live)
+    // A volume that was restored a moment ago must not be missed: it would be filled from the source instead.
+    const volumes = hasAnnotation(live, annotations.checkStaticVolume) ? await client.list(kinds.pv) : undefined
+    const plan = planSync({ ...observation, persistentVolumes: volumes?.items ?? observation.persistentVolumes })
     if (plan.act === 'wait') return undefined
     if (plan.act !== 'create') return this.#act(live, plan)
-    const dataVolume = await this.#patch(live, { annotations: plan.dataVolumeAnnotations })
-    const { importSource, claim } = plan
+    const dataVolume = await patchDataVolume(this.#dependencies, live, { annotations: plan.dataVolumeAnnotations })
+    const { source, claim, sourceMarks } = plan
     try {
-      if (importSource) await this.#createUnlessThere(() => client.create(kinds.volumeImportSource, importSource))
+      if (source) await this.#makeSource(dataVolume, source)
+      if (sourceMarks) await patchClaim(this.#dependencies, sourceMarks.claim, sourceMarks)
       const target = await client.create(kinds.pvc, claim)
       log.info({ dataVolume: keyOf(dataVolume), because: plan.because }, 'target claim created')
       for (const event of plan.events ?? []) {
-        recorder.event(dataVolume, event)
+        this.#recorderOf(dataVolume).event(dataVolume, event)
         this.#dependencies.claimRecorder.event(target, event)
       }
+      for (const event of plan.targetEvents ?? []) this.#dependencies.claimRecorder.event(target, event)
       return { dataVolume, target }
     } catch (error) {
       // The cache does not show it yet; it will come with the next change.
@@ -197,28 +275,23 @@ class DataVolumeReconciler {
     }
   }
 
-  async #createUnlessThere(create: () => Promise<unknown>): Promise<void> {
-    try {
-      await create()
-    } catch (error) {
-      if (!isAlreadyExists(error)) throw error
-    }
+  /** Tells in the name of the controller that users know for this kind of source. */
+  #recorderOf(dataVolume: DataVolume): Recorder {
+    return this.#dependencies.recorders[this.#kindOf(dataVolume)?.name ?? 'import']
   }
 
-  async #patch(
-    dataVolume: DataVolume,
-    { annotations: annotated = {}, labels = {} }: { annotations?: MapPatch; labels?: Readonly<Record<string, string>> },
-  ): Promise<DataVolume> {
-    if (isEmpty(annotated) && isEmpty(labels)) return dataVolume
-    const { client, ownWrites } = this.#dependencies
-    const written = await client.patch(
-      kinds.dataVolume,
-      keyOf(dataVolume),
-      { metadata: { annotations: annotated, labels, resourceVersion: dataVolume.metadata.resourceVersion } },
-      { type: 'merge' },
-    )
-    ownWrites.wrote(written)
-    return written
+  #kindOf(dataVolume: DataVolume): SourceKind | undefined {
+    return sourceKindOf(dataVolume, this.#orderOf(dataVolume))
+  }
+
+  /** What a clone is made of. */
+  #orderOf(dataVolume: DataVolume): CloneOrder | undefined {
+    return resolveOrder(this.#dependencies.caches, dataVolume)?.order
+  }
+
+  async #makeSource(dataVolume: DataVolume, source: NewObject<SourceResource>): Promise<void> {
+    const kind = this.#kindOf(dataVolume)
+    if (kind) await createOnce(this.#dependencies.client, kind.resource, source)
   }
 
   async #adopt(dataVolume: DataVolume, target: PersistentVolumeClaim): Promise<PersistentVolumeClaim> {
@@ -239,10 +312,10 @@ class DataVolumeReconciler {
   }
 
   async #writeStatus({ dataVolume, target, failure }: Synced): Promise<void> {
-    const { client, caches, progress, recorder, clock, ownWrites } = this.#dependencies
+    const { client, caches, progress, clock, ownWrites } = this.#dependencies
     const key = keyOf(dataVolume)
     const config = configOf(caches)
-    this.#followWorker(key, target)
+    this.#followWorker(dataVolume, target)
     const { status, events } = statusOf({
       dataVolume,
       target,
@@ -250,6 +323,7 @@ class DataVolumeReconciler {
       storageClass: bindingClassOf(target, caches.storageClasses.list()),
       honorWaitForFirstConsumer: honorsFirstConsumer(config),
       adoptionGate: isGateOpen(config, 'claimAdoption'),
+      clone: this.#orderOf(dataVolume),
       failure,
       progressPercent: progress.percentOf(key),
       now: formatTime(clock.now()),
@@ -265,15 +339,14 @@ class DataVolumeReconciler {
       { type: 'merge', subresource: 'status' },
     )
     ownWrites.wrote(written)
-    for (const event of events) recorder.event(written, event)
+    for (const event of events) this.#recorderOf(written).event(written, event)
   }
 
   /** In the direct mode the worker is T's own; a populator follows its workers itself. */
-  #followWorker(key: ObjectKey, target: PersistentVolumeClaim | undefined): void {
+  #followWorker(dataVolume: DataVolume, target: PersistentVolumeClaim | undefined): void {
     const { caches, progress } = this.#dependencies
     const runs = target && !usesPopulator(target) && annotationOf(target, annotations.podPhase) === 'Running'
-    const pod = runs ? caches.pods.get(besides(target, workerNameOf(target))) : undefined
-    progress.follow(key, target && pod && { pod, ownerUid: progressOwnerUid(target) })
+    progress.follow(keyOf(dataVolume), runs ? this.#kindOf(dataVolume)?.workerOf?.(target, caches) : undefined)
   }
 }
 
@@ -281,18 +354,4 @@ class DataVolumeReconciler {
 function isTold({ status }: DataVolume, { reason, message }: Failure): boolean {
   const bound = status?.conditions?.find((condition) => condition.type === 'Bound')
   return bound?.reason === reason && bound.message === message
-}
-
-/** What a refused claim means for the DataVolume; other errors are thrown on. */
-function failureOf(error: unknown): Pick<Synced, 'failure' | 'requeueAfterMs'> {
-  if (!(error instanceof ApiError)) throw error
-  const { message } = error
-  if (isForbidden(error) && message.includes(quotaText)) {
-    return {
-      failure: { phase: phases.pending, reason: reasons.errExceededQuota, message },
-      requeueAfterMs: refusedDelayMs,
-    }
-  }
-  if (isInvalid(error)) return { failure: { phase: phases.unset, reason: reasons.errClaimNotValid, message } }
-  throw error
 }

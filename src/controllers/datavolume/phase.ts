@@ -6,7 +6,8 @@
 import { annotations, messages, phases, reasons } from '../../api/names.ts'
 import type { Phase } from '../../api/names.ts'
 import type { DataVolume, PersistentVolumeClaim, StorageClass } from '../../api/kinds.ts'
-import { annotationOf, hasAnnotation, isAnnotatedTrue } from '../shared/annotated.ts'
+import type { CloneOrder } from '../clone/tokens.ts'
+import { hasAnnotation } from '../shared/annotated.ts'
 import {
   claimPhase,
   isTerminating,
@@ -15,7 +16,8 @@ import {
   wantsImmediateBinding,
 } from '../shared/claim.ts'
 import { normal, warning } from '../shared/told.ts'
-import type { Told } from '../shared/told.ts'
+import { sourceKindOf } from './source-kinds.ts'
+import type { PhaseOutcome } from './sources/source-kind.ts'
 import {
   isPopulatedByOthers,
   isPopulatedFor,
@@ -33,12 +35,8 @@ export interface PhaseInput {
   readonly storageClass: StorageClass | undefined
   readonly honorWaitForFirstConsumer: boolean
   readonly adoptionGate: boolean
-}
-
-export interface PhaseOutcome {
-  readonly phase: Phase
-  /** Told only if the phase changes by it. */
-  readonly event?: Told
+  /** What a clone is made of. */
+  readonly clone?: CloneOrder | undefined
 }
 
 export function phaseOf(input: PhaseInput): PhaseOutcome {
@@ -59,8 +57,15 @@ export function phaseOf(input: PhaseInput): PhaseOutcome {
 
 /** A phase that an earlier T reached says nothing of one that no worker has touched. */
 function restarted(current: Phase, target: PersistentVolumeClaim, done: boolean): Phase {
-  const untouched = !done && !hasAnnotation(target, annotations.podPhase)
-  const stale: readonly Phase[] = [phases.succeeded, phases.failed, phases.importInProgress, phases.paused]
+  const untouched =
+    !done && !hasAnnotation(target, annotations.podPhase) && !hasAnnotation(target, annotations.clonePhase)
+  const stale: readonly Phase[] = [
+    phases.succeeded,
+    phases.failed,
+    phases.importInProgress,
+    phases.uploadReady,
+    phases.paused,
+  ]
   return untouched && stale.includes(current) ? phases.pending : current
 }
 
@@ -91,36 +96,19 @@ function ownPhase(input: PhaseInput, target: PersistentVolumeClaim, current: Pha
   }
 }
 
-/** The source rule of an import: what the worker's state on T means. */
-function workerPhase({ carrier }: PhaseInput, target: PersistentVolumeClaim, current: Phase): PhaseOutcome {
-  const name = target.metadata.name
-  const podPhase = annotationOf(target, annotations.podPhase)
-  if (podPhase === 'Succeeded') {
+/** What the worker's state on T means. */
+function workerPhase(input: PhaseInput, target: PersistentVolumeClaim, current: Phase): PhaseOutcome {
+  const kind = sourceKindOf(input.dataVolume, input.clone)
+  if (!kind) return { phase: current }
+  if (kind.isDone(target)) {
     if (claimPhase(target) !== 'Bound') return { phase: current }
-    return { phase: phases.succeeded, event: normal(reasons.importSucceeded, messages.importSucceeded(name)) }
+    return {
+      phase: phases.succeeded,
+      event: kind.succeeded(target.metadata.name),
+      passed: kind.pathOf?.(target) ?? [],
+    }
   }
-  const hasWorker =
-    carrier !== undefined &&
-    claimPhase(carrier) === 'Bound' &&
-    Boolean(annotationOf(carrier, annotations.importPodName))
-  if (!hasWorker) return { phase: current }
-  switch (podPhase) {
-    case 'Pending':
-      return { phase: phases.importScheduled, event: normal(reasons.importScheduled, messages.importScheduled(name)) }
-    case 'Running':
-      return {
-        phase: phases.importInProgress,
-        event: normal(reasons.importInProgress, messages.importInProgress(name)),
-      }
-    case 'Failed':
-      return {
-        phase: isAnnotatedTrue(target, annotations.fatalError) ? phases.failed : phases.importScheduled,
-        event: warning(reasons.importFailed, messages.importFailed(name)),
-      }
-    case undefined:
-    default:
-      return { phase: phases.importScheduled }
-  }
+  return kind.hasWorker(target, input.carrier) ? kind.phaseOf(target, current) : { phase: current }
 }
 
 /** A claim that the storage itself fills (§14). */

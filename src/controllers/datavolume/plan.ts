@@ -3,83 +3,22 @@
  * step out. Names are derived from UIDs, so a step that was interrupted is taken again without harm.
  */
 import { annotations, instanceTypeLabels, messages, phases, reasons } from '../../api/names.ts'
-import type {
-  CDIConfig,
-  CSIDriver,
-  DataVolume,
-  PersistentVolume,
-  PersistentVolumeClaim,
-  StorageClass,
-  StorageProfile,
-  VolumeImportSource,
-} from '../../api/kinds.ts'
-import type { InstallerLabels } from '../../api/names.ts'
-import type { NewObject } from '../../kube/object.ts'
+import type { DataVolume, PersistentVolume, PersistentVolumeClaim, StorageClass } from '../../api/kinds.ts'
 import { annotationOf, changesOf, hasAnnotation, isEmpty } from '../shared/annotated.ts'
-import type { MapPatch } from '../shared/annotated.ts'
 import { claimPhase, isTerminating } from '../shared/claim.ts'
-import { importSourceOf } from '../shared/import-source.ts'
 import { warning } from '../shared/told.ts'
-import type { Told } from '../shared/told.ts'
-import { isAvailable, isExternallyPopulated, renderTarget, satisfiesClaim } from './render.ts'
+import { planClone, planStart } from './clone/clone-plan.ts'
+import { isAcrossNamespaces } from './clone/order.ts'
+import { followsWebhook, isExternallyPopulated, renderTarget, satisfiesClaim } from './render.ts'
 import type { RenderedPvc } from './render.ts'
-import { claimsClass, hasCsiDriver, modeOf, renderClaim, renderImportSource } from './target.ts'
-import type { StatusInput } from './status.ts'
+import { sourceKindOf } from './source-kinds.ts'
+import { claimsClass, hasCsiDriver, modeOf, renderClaim, renderSource } from './target.ts'
+import type { SyncObservation, SyncPlan } from './sync.ts'
 import { isPopulatedFor, needsWork, ownershipOf, staticBindingOf, usesPopulator } from './work.ts'
 
-export interface SyncObservation {
-  readonly dataVolume: DataVolume
-  readonly target: PersistentVolumeClaim | undefined
-  readonly prime: PersistentVolumeClaim | undefined
-  readonly importSource: VolumeImportSource | undefined
-  readonly storageClasses: readonly StorageClass[]
-  readonly storageProfiles: readonly StorageProfile[]
-  readonly csiDrivers: readonly CSIDriver[]
-  readonly persistentVolumes: readonly PersistentVolume[]
-  readonly cdiConfig: CDIConfig | undefined
-  readonly honorWaitForFirstConsumer: boolean
-  readonly adoptionGate: boolean
-  readonly installer: InstallerLabels
-}
-
-export type Failure = NonNullable<StatusInput['failure']>
-
-/** One step towards T. Whatever it is, the status is written after it (with T as the step left it). */
-export type SyncPlan =
-  | {
-      readonly act: 'none'
-      readonly because: string
-      readonly events?: readonly Told[]
-      readonly targetEvents?: readonly Told[]
-    }
-  /** Nothing can be said either: come again when something changes. */
-  | { readonly act: 'wait'; readonly because: string }
-  | { readonly act: 'refuse'; readonly because: string; readonly failure: Failure; readonly events: readonly Told[] }
-  | {
-      readonly act: 'create'
-      readonly because: string
-      readonly dataVolumeAnnotations: MapPatch
-      readonly importSource: NewObject<VolumeImportSource> | undefined
-      readonly claim: NewObject<PersistentVolumeClaim>
-      /** Told on T and on the DataVolume. */
-      readonly events?: readonly Told[]
-    }
-  | { readonly act: 'adopt'; readonly because: string }
-  | { readonly act: 'annotateTarget'; readonly because: string; readonly annotations: MapPatch }
-  | { readonly act: 'annotateDataVolume'; readonly because: string; readonly annotations: MapPatch }
-  | {
-      readonly act: 'labelDataVolume'
-      readonly because: string
-      readonly labels: Readonly<Record<string, string>>
-    }
-  | { readonly act: 'makeImportSource'; readonly because: string; readonly importSource: NewObject<VolumeImportSource> }
-  | { readonly act: 'deleteImportSource'; readonly because: string }
-  /** T got a volume that is not its own: it goes, and a new one is made. */
-  | { readonly act: 'deleteTarget'; readonly because: string; readonly message: string }
-
-/** Whether this controller answers for a DataVolume: it imports, or the storage fills it. */
+/** Whether this controller answers for a DataVolume: a worker of ours fills it, or the storage. */
 export function isOurs(dataVolume: DataVolume): boolean {
-  return importSourceOf(dataVolume.spec.source) !== undefined || isExternallyPopulated(dataVolume)
+  return sourceKindOf(dataVolume) !== undefined || isExternallyPopulated(dataVolume)
 }
 
 export function planSync(seen: SyncObservation): SyncPlan {
@@ -139,20 +78,31 @@ function planForTarget(seen: SyncObservation, target: PersistentVolumeClaim): Sy
       return { act: 'annotateTarget', because: 'the claim is to be known as filled', annotations: changes }
     }
   }
-  const labels = instanceTypeOf(dataVolume, target)
+  const labels = missingInstanceType(dataVolume, instanceTypeOf(seen, target))
   if (!isEmpty(labels)) {
     return { act: 'labelDataVolume', because: 'the image tells its instance type or preference', labels }
   }
-  return planSource(seen, target)
+  return seen.clone
+    ? (planClone(seen, seen.clone, target) ?? { act: 'none', because: 'the claim is there' })
+    : planSource(seen, target)
 }
 
-/** What the image of a registry source has told on T (§6.4), for a DataVolume that says nothing of the kind itself. */
-function instanceTypeOf(
-  { spec, metadata }: DataVolume,
-  { metadata: { labels: found = {} } }: PersistentVolumeClaim,
+/**
+ * What the image tells (§6.4): that of a registry source on T, that of a clone on its source. A source in another namespace
+ * tells nothing to a DataVolume that did not have to be allowed to read it.
+ */
+function instanceTypeOf(seen: SyncObservation, target: PersistentVolumeClaim): Readonly<Record<string, string>> {
+  const { dataVolume, clone } = seen
+  if (clone) return isAcrossNamespaces(clone.order) && !needsWork({ ...seen, target }) ? {} : clone.labels
+  return dataVolume.spec.source?.registry ? (target.metadata.labels ?? {}) : {}
+}
+
+/** Nothing for a DataVolume that says something of the kind itself. */
+function missingInstanceType(
+  { metadata }: DataVolume,
+  found: Readonly<Record<string, string>>,
 ): Record<string, string> {
-  const says = instanceTypeLabels.some((key) => metadata.labels?.[key] !== undefined)
-  if (!spec.source?.registry || says) return {}
+  if (instanceTypeLabels.some((key) => metadata.labels?.[key] !== undefined)) return {}
   return Object.fromEntries(
     instanceTypeLabels.flatMap((key) => (found[key] === undefined ? [] : [[key, found[key]] as const])),
   )
@@ -160,17 +110,18 @@ function instanceTypeOf(
 
 /** The source resource lives as long as T needs it. */
 function planSource(seen: SyncObservation, target: PersistentVolumeClaim): SyncPlan {
-  const { dataVolume, importSource, prime } = seen
-  const podPhase = annotationOf(target, annotations.podPhase)
-  if (importSource && dataVolume.status?.phase === phases.succeeded && podPhase === 'Succeeded') {
-    return { act: 'deleteImportSource', because: 'the import is done' }
+  const { dataVolume, source, prime } = seen
+  const kind = sourceKindOf(dataVolume)
+  const isDone = kind?.isDone(target) ?? false
+  if (source && dataVolume.status?.phase === phases.succeeded && isDone) {
+    return { act: 'deleteSource', because: 'the work is done' }
   }
-  const waits = claimPhase(target) === 'Pending' && usesPopulator(target) && podPhase !== 'Succeeded'
-  if (waits && !importSource && !prime && !isExternallyPopulated(dataVolume) && needsWork({ ...seen, target })) {
+  const waits = claimPhase(target) === 'Pending' && usesPopulator(target) && !isDone
+  if (waits && !source && !prime && kind && needsWork({ ...seen, target })) {
     return {
-      act: 'makeImportSource',
+      act: 'makeSource',
       because: 'the source of a claim that waits for it has gone',
-      importSource: renderImportSource(dataVolume),
+      source: renderSource(dataVolume, kind),
     }
   }
   return { act: 'none', because: 'the claim is there' }
@@ -180,25 +131,31 @@ function planCreation(seen: SyncObservation): SyncPlan {
   const { dataVolume } = seen
   // Sizes and gates come from it; what is made without them cannot be put right later.
   if (!seen.cdiConfig) return { act: 'wait', because: 'CDIConfig is not there yet' }
-  if (dataVolume.spec.source?.registry && dataVolume.spec.contentType === 'archive') {
-    const failure = { phase: phases.unset, reason: reasons.errClaimNotValid, message: messages.registryNeedsKubevirt }
-    return { act: 'refuse', because: 'an image holds no archive', failure, events: [] }
+  const kind = sourceKindOf(dataVolume, seen.clone?.order)
+  const message = kind?.problemOf(dataVolume)
+  if (message !== undefined) {
+    const failure = { phase: phases.unset, reason: reasons.errClaimNotValid, message }
+    return { act: 'refuse', because: 'the source cannot be right', failure, events: [] }
   }
-  const rendering = renderTarget({ ...seen, webhookRenders: false })
+  const rendering = renderTarget(seen)
   if ('waitsForProfile' in rendering) {
     return { act: 'wait', because: `StorageProfile ${rendering.waitsForProfile} has no status yet` }
   }
   if ('problem' in rendering) {
-    const { reason, message, warning: second } = rendering.problem
+    const { warning: second, ...told } = rendering.problem
+    const { reason, message: text } = told
+    if (followsWebhook(seen)) {
+      return { act: 'tell', because: 'the webhook would not complete the claim', event: warning(reason, text) }
+    }
     return {
       act: 'refuse',
       because: 'the claim cannot be rendered',
-      failure: { phase: phases.unset, reason, message },
+      failure: { phase: phases.unset, ...told },
       events: second ? [warning(reason, second)] : [],
     }
   }
   const rendered = rendering.pvc
-  if (isExternallyPopulated(dataVolume)) return planExternal(seen, rendered)
+  if (!kind) return planExternal(seen, rendered)
 
   const mode = modeOf({ ...seen, storageClassName: rendered.spec.storageClassName })
   const dataVolumeAnnotations = changesOf(dataVolume.metadata.annotations, {
@@ -214,16 +171,31 @@ function planCreation(seen: SyncObservation): SyncPlan {
       act: 'create',
       because: 'a volume lies ready',
       dataVolumeAnnotations,
-      importSource: undefined,
+      source: undefined,
       claim: renderClaim({ ...seen, rendered, population: 'none', staticVolumes }),
+    }
+  }
+  if (seen.clone) {
+    const start = planStart({ seen, clone: seen.clone, rendered, mode, marks: dataVolumeAnnotations })
+    if (start.act !== 'start') return start
+    const { marks, sourceMarks, targetEvents } = start
+    return {
+      act: 'create',
+      because: 'the clone may begin',
+      dataVolumeAnnotations: marks,
+      // It comes after T, which has to have its token first.
+      source: undefined,
+      claim: renderClaim({ ...seen, rendered: start.rendered, population: { mode, kind } }),
+      sourceMarks,
+      targetEvents,
     }
   }
   return {
     act: 'create',
     because: 'there is no claim yet',
     dataVolumeAnnotations,
-    importSource: mode === 'populator' ? renderImportSource(dataVolume) : undefined,
-    claim: renderClaim({ ...seen, rendered, population: mode }),
+    source: mode === 'populator' ? renderSource(dataVolume, kind) : undefined,
+    claim: renderClaim({ ...seen, rendered, population: { mode, kind } }),
   }
 }
 
@@ -236,13 +208,18 @@ function planExternal(seen: SyncObservation, rendered: RenderedPvc): SyncPlan {
     act: 'create',
     because: 'the storage fills the claim',
     dataVolumeAnnotations: {},
-    importSource: undefined,
+    source: undefined,
     claim: renderClaim({ ...seen, rendered, population: 'none' }),
     events: served ? [] : [warning(reasons.noCsiDriver, messages.noCsiDriver)],
   }
 }
 
-/** Names of the available volumes that are reserved for this DataVolume and satisfy its claim. */
+/** Nobody has it, or has had it; Kubernetes says so a moment after it was made. */
+function isUntouched({ metadata, status }: PersistentVolume): boolean {
+  return ['', 'Pending', 'Available'].includes(status?.phase ?? '') && metadata.deletionTimestamp === undefined
+}
+
+/** Names of the untouched volumes that are reserved for this DataVolume and satisfy its claim. */
 function volumesFor(
   { metadata: { name, namespace } }: DataVolume,
   rendered: RenderedPvc,
@@ -251,7 +228,7 @@ function volumesFor(
   return volumes
     .filter(
       (volume) =>
-        isAvailable(volume) &&
+        isUntouched(volume) &&
         volume.spec?.claimRef?.name === name &&
         volume.spec.claimRef.namespace === namespace &&
         satisfiesClaim(volume, rendered.spec),

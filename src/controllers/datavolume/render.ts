@@ -18,6 +18,7 @@ import { annotations, labels, labelValues, messages, reasons, recommendedLabels 
 import type { InstallerLabels } from '../../api/names.ts'
 import { mebibyte, parseQuantity, requiredBytes, tryParseQuantity } from '../../quantity.ts'
 import { filesystemOverhead } from '../filesystem-overhead.ts'
+import { isClaimWebhookOn } from '../shared/settings.ts'
 import { storageClassFor } from '../storageclass.ts'
 
 export interface RenderInput {
@@ -28,8 +29,6 @@ export interface RenderInput {
   /** Looked through for a class that does not exist as an object. */
   readonly persistentVolumes: readonly PersistentVolume[]
   readonly installer?: InstallerLabels
-  /** The webhook renders claims labelled `applyStorageProfile`; such a DataVolume's spec is then passed on unrendered. */
-  readonly webhookRenders?: boolean
 }
 
 export interface RenderedPvc {
@@ -52,17 +51,22 @@ export type Rendering =
   /** The StorageProfile of this class is not there yet: come again when it changes, tell nobody. */
   | { readonly waitsForProfile: string }
 
-type ContentType = 'kubevirt' | 'archive'
+export type ContentType = 'kubevirt' | 'archive'
 type ClaimModes = Pick<PersistentVolumeClaimSpec, 'accessModes' | 'volumeMode'>
 
-/** What volumeMode is set to when the webhook shall choose: Kubernetes would make Filesystem of nothing. */
-const volumeModeFromProfile = 'FromStorageProfile'
+/** What volumeMode of a claim is set to when the webhook shall choose: Kubernetes would make Filesystem of nothing. */
+export const volumeModeFromProfile = 'FromStorageProfile'
 
 /** Written by `kubectl apply` about the DataVolume; on another object it would confuse the next apply. */
 const lastAppliedAnnotation = 'kubectl.kubernetes.io/last-applied-configuration'
 
-/** Annotations of the DataVolume that do not go on to T. */
-const notCopied = new Set<string>([annotations.populatedFor, lastAppliedAnnotation])
+/** Annotations of the DataVolume that do not go on to T; what allows a clone is set anew, so that nobody smuggles it in. */
+const notCopied = new Set<string>([
+  annotations.populatedFor,
+  annotations.cloneToken,
+  annotations.extendedCloneToken,
+  lastAppliedAnnotation,
+])
 
 /** The target claim of a DataVolume, or what is in the way. */
 export function renderTarget(input: RenderInput): Rendering {
@@ -78,6 +82,20 @@ export function renderTarget(input: RenderInput): Rendering {
       spec: rendered.spec,
     },
   }
+}
+
+/**
+ * Whether the claim is one of those that the webhook completes. A DataVolume's is completed here all the same, by the same
+ * rules: the webhook knows the controller and leaves its claims alone. What cannot be completed is told as by the webhook.
+ */
+export function followsWebhook({ dataVolume, cdiConfig }: Pick<RenderInput, 'dataVolume' | 'cdiConfig'>): boolean {
+  const isLabelled = dataVolume.metadata.labels?.[labels.applyStorageProfile] === 'true'
+  return isLabelled && dataVolume.spec.storage !== undefined && isClaimWebhookOn(cdiConfig)
+}
+
+/** Whether a claim is filled from a resource of this kind. */
+export function isFilledFrom({ dataSource, dataSourceRef }: PersistentVolumeClaimSpec, kind: string): boolean {
+  return dataSourceRef?.kind === kind || dataSource?.kind === kind
 }
 
 /** Whether somebody else fills the claim: it names a data source and the DataVolume none of ours. */
@@ -100,12 +118,37 @@ function renderStorage(
   input: RenderInput,
   storage: StorageSpec,
 ): { spec: PersistentVolumeClaimSpec } | Exclude<Rendering, { pvc: RenderedPvc }> {
-  const { dataVolume, storageClasses, storageProfiles } = input
-  const contentType = contentTypeOf(dataVolume)
-  const spec = structuredClone(storage) as PersistentVolumeClaimSpec
-  if (input.webhookRenders && dataVolume.metadata.labels?.[labels.applyStorageProfile] === 'true') {
-    return { spec: { ...spec, volumeMode: spec.volumeMode ?? volumeModeFromProfile } }
-  }
+  const { dataVolume } = input
+  const { volumeMode, ...spec } = structuredClone(storage) as PersistentVolumeClaimSpec
+  const wanted = volumeMode && volumeMode !== volumeModeFromProfile ? { ...spec, volumeMode } : spec
+  const placed = completeModes(wanted, contentTypeOf(dataVolume), input)
+  if (!('spec' in placed)) return placed
+  if (followsWebhook(input) && isFilledFrom(placed.spec, 'VolumeSnapshot')) return { spec: placed.spec }
+  // A clone's size may come later, from its source.
+  const isLater = placed.spec.resources?.requests?.['storage'] === undefined && takesSizeFromSource(dataVolume)
+  return isLater ? { spec: placed.spec } : completeSize(placed, input)
+}
+
+/** A claim whose class and modes are decided. */
+export interface PlacedClaim {
+  readonly spec: PersistentVolumeClaimSpec
+  /** The least that its storage makes. */
+  readonly minimumBytes: number
+}
+
+/** What claims are completed from. */
+export type ClaimSurroundings = Pick<
+  RenderInput,
+  'storageClasses' | 'storageProfiles' | 'cdiConfig' | 'persistentVolumes'
+>
+
+/** The class and the modes of a claim (contract/golden-images.md §2, steps 2–4); also used by the claim webhook. */
+export function completeModes(
+  wanted: PersistentVolumeClaimSpec,
+  contentType: ContentType,
+  { storageClasses, storageProfiles, persistentVolumes }: ClaimSurroundings,
+): PlacedClaim | Exclude<Rendering, { pvc: RenderedPvc }> {
+  const spec = { ...wanted }
   if (contentType === 'archive') {
     if (spec.volumeMode === 'Block') return invalid(messages.archiveNeedsFilesystem)
     spec.volumeMode = 'Filesystem'
@@ -123,10 +166,10 @@ function renderStorage(
     Object.assign(spec, modes)
     minimumBytes = tryParseQuantity(profile?.metadata.annotations?.[annotations.minimumSupportedPvcSize]) ?? 0
   } else {
-    Object.assign(spec, modesFromVolume(spec, input.persistentVolumes))
+    Object.assign(spec, modesFromVolume(spec, persistentVolumes))
     if (!spec.accessModes?.length) return invalid(messages.missingAccessModeAndClass)
   }
-  return renderSize(input, spec, minimumBytes)
+  return { spec, minimumBytes }
 }
 
 /** Fills in the modes that the user left open; those that were given always win. */
@@ -174,7 +217,7 @@ function modesFromVolume(spec: PersistentVolumeClaimSpec, volumes: readonly Pers
 }
 
 /** Whether a volume may be bound: phase Available and not being deleted. */
-export function isAvailable({ metadata, status }: PersistentVolume): boolean {
+function isAvailable({ metadata, status }: PersistentVolume): boolean {
   return status?.phase === 'Available' && metadata.deletionTimestamp === undefined
 }
 
@@ -193,14 +236,16 @@ function capacityBytes({ spec }: PersistentVolume): number {
   return tryParseQuantity(spec?.capacity?.['storage']) ?? 0
 }
 
-/** Room for the file system and at least what the storage takes. A clone's size may come later, from its source. */
-function renderSize(
-  { dataVolume, storageClasses, cdiConfig }: RenderInput,
-  spec: PersistentVolumeClaimSpec,
-  minimumBytes: number,
+/**
+ * The size of a claim: room for the file system and at least what the storage takes (contract/golden-images.md §2, step 5);
+ * also used by the claim webhook. Throws a QuantityError for a size that is none, a RangeError beyond 8 PiB.
+ */
+export function completeSize(
+  { spec, minimumBytes }: PlacedClaim,
+  { storageClasses, cdiConfig }: Pick<ClaimSurroundings, 'storageClasses' | 'cdiConfig'>,
 ): { spec: PersistentVolumeClaimSpec } | { problem: RenderProblem } {
   const request = spec.resources?.requests?.['storage']
-  if (request === undefined) return takesSizeFromSource(dataVolume) ? { spec } : invalid(messages.missingSize)
+  if (request === undefined) return invalid(messages.missingSize)
   const askedBytes = parseQuantity(request)
   if (askedBytes < mebibyte) return invalid(messages.sizeTooSmall)
   const overhead = filesystemOverhead({ storageClassName: spec.storageClassName, storageClasses, cdiConfig })

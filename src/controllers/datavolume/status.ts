@@ -15,6 +15,8 @@ import { boundCondition, readyCondition, runningCondition } from './conditions.t
 import type { Override } from './conditions.ts'
 import { phaseOf } from './phase.ts'
 import type { PhaseInput } from './phase.ts'
+import { sourceKindOf } from './source-kinds.ts'
+import type { PhaseOutcome } from './sources/source-kind.ts'
 import { needsWork, usesPopulator } from './work.ts'
 
 export type DataVolumeStatus = NonNullable<DataVolume['status']>
@@ -37,7 +39,7 @@ export interface StatusOutcome {
 export function statusOf(input: StatusInput): StatusOutcome {
   const { dataVolume, target, failure, now } = input
   const before = dataVolume.status ?? {}
-  const outcome = failure ? { phase: failure.phase } : phaseOf(input)
+  const outcome: PhaseOutcome = failure ? { phase: failure.phase } : phaseOf(input)
   const { phase } = outcome
 
   const running = runningCondition(target)
@@ -56,11 +58,19 @@ export function statusOf(input: StatusInput): StatusOutcome {
 
   const events: Told[] = []
   const beforePhase = (before.phase ?? phases.unset) as Phase
-  if (phase !== beforePhase && 'event' in outcome && outcome.event) events.push(outcome.event)
+  const isNews = !sameStatus(before, status)
+  if (phase !== beforePhase) events.push(...unseen(outcome.passed, beforePhase))
+  if (outcome.event && (phase !== beforePhase || (outcome.isToldAnyway && isNews))) events.push(outcome.event)
   if (failure) events.push(...failureEvents(failure, before, phase !== beforePhase))
   events.push(...conditionEvents({ input, phase, bound, running, ready }))
 
-  return { status: sameStatus(before, status) ? undefined : status, events }
+  return { status: isNews ? status : undefined, events }
+}
+
+/** The events of phases that were gone through since the one that was shown last. */
+function unseen(passed: PhaseOutcome['passed'] = [], before: Phase): Told[] {
+  const shown = passed.findIndex(({ phase }) => phase === before)
+  return passed.slice(shown + 1).flatMap(({ event }) => event ?? [])
 }
 
 /** Merge patch that turns one status into another: members that went away are removed by `null`. */
@@ -79,11 +89,11 @@ function kept(before: DataVolumeStatus): DataVolumeStatus {
 
 function progressOf(input: StatusInput, phase: Phase): string {
   const { dataVolume, target, progressPercent } = input
-  if (!target) return progressTexts.none
-  const wasImported =
-    annotationOf(target, annotations.createdForDataVolume) === dataVolume.metadata.uid &&
-    annotationOf(target, annotations.podPhase) === 'Succeeded'
-  if (!needsWork({ ...input, target }) && !wasImported) return progressTexts.none
+  const kind = sourceKindOf(dataVolume, input.clone)
+  if (!target || !kind?.workerOf) return progressTexts.none
+  const wasFilled =
+    annotationOf(target, annotations.createdForDataVolume) === dataVolume.metadata.uid && kind.isDone(target)
+  if (!needsWork({ ...input, target }) && !wasFilled) return progressTexts.none
   if (phase === phases.succeeded) return progressTexts.done
   if (usesPopulator(target)) return annotationOf(target, annotations.populatorProgress) ?? progressTexts.none
   if (progressPercent !== undefined) return `${progressPercent.toFixed(2)}%`
@@ -98,11 +108,22 @@ function restartCountOf(target: PersistentVolumeClaim | undefined, before: numbe
   return Number.isFinite(count) ? count : (before ?? 0)
 }
 
+/** What heals by itself in the usual case warns only when the phase comes of it (contract/datavolume.md §5, clone.md §3). */
+const warnedOfWithPhase: ReadonlySet<string> = new Set([
+  reasons.errExceededQuota,
+  reasons.cloneWithoutSource,
+  reasons.cloneValidationFailed,
+])
+
+/** Waiting is no failure: the Normal event of the Bound condition says enough. */
+const notWarnedOf: ReadonlySet<string> = new Set([reasons.cloneScheduled, reasons.notFound])
+
 /** A claim that was refused or cannot be rendered is a Warning as well, once for each new text. */
 function failureEvents(failure: Override, before: DataVolumeStatus, phaseChanges: boolean): Told[] {
+  if (notWarnedOf.has(failure.reason)) return []
   const bound = findCondition(before.conditions, 'Bound')
   const isNew = bound?.reason !== failure.reason || bound.message !== failure.message
-  const tells = failure.reason === reasons.errExceededQuota ? phaseChanges : isNew
+  const tells = warnedOfWithPhase.has(failure.reason) ? phaseChanges : isNew
   return tells ? [warning(failure.reason, failure.message)] : []
 }
 

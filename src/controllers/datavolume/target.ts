@@ -1,13 +1,14 @@
 /** T and the source resource as they are made for a DataVolume (contract/datavolume.md §6.4, §7, §8.1). */
-import { annotations, volumeImportSourceName } from '../../api/names.ts'
+import { annotations } from '../../api/names.ts'
 import { cdiGroup } from '../../api/kinds.ts'
-import type { CSIDriver, DataVolume, PersistentVolumeClaim, StorageClass, VolumeImportSource } from '../../api/kinds.ts'
-import type { NewObject } from '../../kube/object.ts'
+import type { CSIDriver, DataVolume, PersistentVolumeClaim, StorageClass } from '../../api/kinds.ts'
+import { apiVersionOf, formatKey, keyOf } from '../../kube/object.ts'
+import type { NewObject, ObjectKey } from '../../kube/object.ts'
 import { controllerRef } from '../../kube/owners.ts'
 import { annotationOf, parseBoolean } from '../shared/annotated.ts'
-import { annotationsOfSource, importSourceOf } from '../shared/import-source.ts'
 import { kubernetesDefaultStorageClass } from '../storageclass.ts'
 import type { RenderedPvc } from './render.ts'
+import type { SourceKind, SourceResource } from './sources/source-kind.ts'
 
 /** How T is filled: through P (`populator`) or by a worker on T itself (`direct`). */
 export type Mode = 'populator' | 'direct'
@@ -66,7 +67,7 @@ export interface TargetInput {
   readonly dataVolume: DataVolume
   readonly rendered: RenderedPvc
   /** `none`: the claim gets its data from elsewhere (a static volume, the storage itself). */
-  readonly population: Mode | 'none'
+  readonly population: { readonly mode: Mode; readonly kind: SourceKind } | 'none'
   readonly honorWaitForFirstConsumer: boolean
   /** Names of the volumes that the claim may be bound to, when one lies ready for it. */
   readonly staticVolumes?: readonly string[] | undefined
@@ -90,13 +91,13 @@ export function renderClaim(input: TargetInput): NewObject<PersistentVolumeClaim
       ownerReferences: [controllerRef(dataVolume)],
     },
     spec:
-      population === 'populator'
+      population !== 'none' && population.mode === 'populator'
         ? {
             ...rendered.spec,
             dataSourceRef: {
               apiGroup: cdiGroup,
-              kind: 'VolumeImportSource',
-              name: volumeImportSourceName(dataVolume.metadata.uid),
+              kind: population.kind.resource.kind,
+              name: population.kind.resourceName(dataVolume.metadata.uid),
             },
           }
         : rendered.spec,
@@ -108,40 +109,48 @@ function populationAnnotations({
   population,
   honorWaitForFirstConsumer,
 }: TargetInput): Record<string, string> {
-  switch (population) {
-    case 'none':
-      return {}
+  if (population === 'none') return {}
+  const { mode, kind } = population
+  switch (mode) {
     case 'direct':
-      return {
-        [annotations.usePopulator]: 'false',
-        ...annotationsOfSource(importSourceOf(dataVolume.spec.source)),
-      }
+      return { [annotations.usePopulator]: 'false', ...kind.order(dataVolume), ...kind.permit?.(dataVolume) }
     case 'populator':
       return {
         [annotations.usePopulator]: 'true',
+        ...elsewhere(dataVolume, kind),
+        ...kind.permit?.(dataVolume),
         ...(honorWaitForFirstConsumer ? {} : { [annotations.bindImmediate]: '' }),
       }
     default:
-      return population satisfies never
+      return mode satisfies never
   }
 }
 
-/** The source resource that T refers to in populator mode. It says only what the DataVolume says. */
-export function renderImportSource(dataVolume: DataVolume): NewObject<VolumeImportSource> {
-  const { contentType, preallocation, source } = dataVolume.spec
+/** The namespace of a source resource in another one; a dataSourceRef with a namespace needs a feature of the cluster. */
+function elsewhere({ metadata }: DataVolume, { resourceNamespace }: SourceKind): Record<string, string> {
+  return resourceNamespace === undefined || resourceNamespace === metadata.namespace
+    ? {}
+    : { [annotations.dataSourceNamespace]: resourceNamespace }
+}
+
+/** Where the source resource of a DataVolume is, or would be. */
+export function sourceKeyOf({ metadata }: DataVolume, { resourceName, resourceNamespace }: SourceKind): ObjectKey {
+  const namespace = resourceNamespace ?? metadata.namespace
+  return { ...(namespace ? { namespace } : {}), name: resourceName(metadata.uid) }
+}
+
+/** The source resource that T refers to in populator mode. An owner cannot be in another namespace, so it is named there. */
+export function renderSource(dataVolume: DataVolume, kind: SourceKind): NewObject<SourceResource> {
+  const key = sourceKeyOf(dataVolume, kind)
   return {
-    apiVersion: `${cdiGroup}/v1beta1`,
-    kind: 'VolumeImportSource',
+    apiVersion: apiVersionOf(kind.resource),
+    kind: kind.resource.kind,
     metadata: {
-      name: volumeImportSourceName(dataVolume.metadata.uid),
-      ...(dataVolume.metadata.namespace ? { namespace: dataVolume.metadata.namespace } : {}),
-      ownerReferences: [controllerRef(dataVolume)],
+      ...key,
+      ...(key.namespace === dataVolume.metadata.namespace
+        ? { ownerReferences: [controllerRef(dataVolume)] }
+        : { annotations: { [annotations.ownedByDataVolume]: formatKey(keyOf(dataVolume)) } }),
     },
-    spec: {
-      source: importSourceOf(source),
-      ...(contentType === undefined ? {} : { contentType }),
-      ...(preallocation === undefined ? {} : { preallocation }),
-    },
-    status: {},
+    ...kind.resourceBody(dataVolume),
   }
 }

@@ -3,34 +3,32 @@
  * annotated by hand) it keeps one importer pod, and writes on the claim what the pod does. Gathering and acting are here,
  * deciding is in `plan.ts`.
  */
-import { annotations, importProxyConfigMapName, quotaText, reasons, scratchName } from '../../api/names.ts'
+import { annotations, importProxyConfigMapName, scratchName } from '../../api/names.ts'
 import { kinds } from '../../api/kinds.ts'
 import type { ConfigMap, PersistentVolumeClaim, Pod } from '../../api/kinds.ts'
-import { ApiError, isAlreadyExists, isForbidden } from '../../kube/api-error.ts'
+import { ApiError, isAlreadyExists } from '../../kube/api-error.ts'
 import { watching } from '../../kube/controller.ts'
 import type { ControllerSpec, ReconcileResult } from '../../kube/controller.ts'
 import { formatKey, keyOf } from '../../kube/object.ts'
 import type { NewObject, ObjectKey } from '../../kube/object.ts'
 import { controllerOf, controllerRef, isControlledBy } from '../../kube/owners.ts'
-import { filesystemOverhead } from '../filesystem-overhead.ts'
-import { changesOf, isEmpty } from '../shared/annotated.ts'
 import { besides, eventsOf, indexes, inNamespaceOf, targetKeyOf } from '../shared/caches.ts'
 import { claimPhase, claimsOfPod, isTerminating, isUnfinished } from '../shared/claim.ts'
 import { newestText } from '../shared/claim-events.ts'
 import type { ContractLog } from '../shared/contract-log.ts'
 import type { Dependencies, Recorder } from '../shared/dependencies.ts'
 import { wantsImport } from '../shared/import-source.ts'
+import { makeScratch } from '../shared/make-scratch.ts'
 import { untilNamespaceGoes } from '../shared/namespace-going.ts'
+import { overheadOf } from '../shared/overhead-of.ts'
 import { patchClaim } from '../shared/patch-claim.ts'
+import { tellRefusedPod } from '../shared/refused-pod.ts'
 import { activeCdi, configOf, honorsFirstConsumer } from '../shared/settings.ts'
-import { warning } from '../shared/told.ts'
+import type { WorkerSettings } from '../shared/worker-pod.ts'
 import { isWorkerOf, unownedWorkerOf } from '../shared/worker.ts'
 import { planImport, workerNameOf } from './plan.ts'
 import type { ImportObservation, ImportPlan } from './plan.ts'
 import { renderImporterPod } from './pod.ts'
-import type { WorkerSettings } from './pod.ts'
-import { reportOfRefusedPod } from './pod-report.ts'
-import { renderScratchClaim } from './scratch.ts'
 
 export interface ImportControllerDependencies extends Dependencies {
   readonly recorder: Recorder
@@ -40,8 +38,6 @@ export interface ImportControllerDependencies extends Dependencies {
   readonly contractLog: ContractLog
 }
 
-/** How long a refused pod or claim waits for its next try; a quota that was raised shows itself to nobody. */
-const refusedDelayMs = 10_000
 const missingCaDelayMs = 5_000
 
 export function importController(dependencies: ImportControllerDependencies): ControllerSpec {
@@ -147,6 +143,7 @@ class ImportReconciler {
       scratch: caches.pvcs.get(besides(carrier, scratchName(carrier.metadata.name))),
       config,
       honorWaitForFirstConsumer: honorsFirstConsumer(config),
+      storageClass: caches.storageClasses.get({ name: carrier.spec?.storageClassName ?? '' }),
       newestEvent: claimPhase(carrier) === 'Pending' ? newestText(eventsOf(caches.events, carrier)) : undefined,
       now: clock.now(),
     }
@@ -172,7 +169,7 @@ class ImportReconciler {
       settings: this.#dependencies.settings,
       config: configOf(caches),
       cdi: activeCdi(caches),
-      filesystemOverhead: this.#overheadOf(written.spec?.storageClassName),
+      filesystemOverhead: overheadOf(caches, written.spec?.storageClassName),
     })
     try {
       await client.create(kinds.pod, pod)
@@ -181,7 +178,7 @@ class ImportReconciler {
     } catch (error) {
       if (isAlreadyExists(error)) return await this.#meetNamesake(written, podName)
       if (!(error instanceof ApiError)) throw error
-      return await this.#refused(written, podName, error)
+      return await tellRefusedPod(this.#dependencies, { carrier: written, podName, error })
     }
   }
 
@@ -192,28 +189,17 @@ class ImportReconciler {
     return { requeueAfterMs: 1_000 }
   }
 
-  async #refused(carrier: PersistentVolumeClaim, podName: string, error: ApiError): Promise<ReconcileResult> {
-    const { log, recorder } = this.#dependencies
-    const exceededQuota = isForbidden(error) && error.message.includes(quotaText)
-    log.warn({ pvc: keyOf(carrier), pod: podName, err: error }, 'the importer pod was refused')
-    const report = reportOfRefusedPod({ podName, exceededQuota })
-    const changes = changesOf(carrier.metadata.annotations, report.annotations)
-    if (!isEmpty(changes)) {
-      await patchClaim(this.#dependencies, carrier, { annotations: changes })
-      recorder.event(carrier, report.event)
-    }
-    return { requeueAfterMs: refusedDelayMs }
-  }
-
   async #act(carrier: PersistentVolumeClaim, plan: ImportPlan): Promise<ReconcileResult> {
-    const { client, log } = this.#dependencies
+    const { client, log, settings } = this.#dependencies
     const written = await this.#write(carrier, plan)
     const pod = this.#dependencies.caches.pods.get(besides(written, workerNameOf(written)))
     let requeueAfterMs = plan.requeueAfterMs
     const later = (delayMs: number | undefined): void => {
       if (delayMs !== undefined) requeueAfterMs = Math.min(requeueAfterMs ?? delayMs, delayMs)
     }
-    if (pod && plan.makeScratch) later(await this.#makeScratch(written, pod))
+    if (pod && plan.makeScratch) {
+      later(await makeScratch({ ...this.#dependencies, installer: settings.installer }, written, pod))
+    }
     if (pod && plan.copyProxyCa) later(await this.#copyProxyCa(written, pod, plan.copyProxyCa))
     if (plan.pod === 'delete' && pod && !isTerminating(pod)) {
       log.info({ pvc: keyOf(written), pod: pod.metadata.name, because: plan.because }, 'importer pod deleted')
@@ -227,29 +213,6 @@ class ImportReconciler {
     const written = await patchClaim(this.#dependencies, carrier, plan)
     for (const event of plan.events) this.#dependencies.recorder.event(written, event)
     return written
-  }
-
-  /** @returns when to come again, if it could not be made now */
-  async #makeScratch(carrier: PersistentVolumeClaim, pod: Pod): Promise<number | undefined> {
-    const { client, caches, settings, recorder, log } = this.#dependencies
-    const scratch = renderScratchClaim({
-      carrier,
-      pod,
-      config: configOf(caches),
-      installer: settings.installer,
-      overheadOf: (storageClassName) => this.#overheadOf(storageClassName),
-    })
-    try {
-      await client.create(kinds.pvc, scratch)
-      return undefined
-    } catch (error) {
-      if (isAlreadyExists(error)) return undefined
-      if (!isForbidden(error)) throw error
-      log.warn({ pvc: keyOf(carrier), err: error }, 'the scratch claim was refused')
-      if (!error.message.includes(quotaText)) throw error
-      recorder.event(carrier, warning(reasons.errExceededQuota, error.message))
-      return refusedDelayMs
-    }
   }
 
   /** Puts the proxy's CA beside the pod, which waits for it. @returns when to come again, if it is not there yet */
@@ -282,14 +245,5 @@ class ImportReconciler {
     if (this.#caCopied.size > 10_000) this.#caCopied.clear()
     this.#caCopied.add(pod.metadata.uid)
     return undefined
-  }
-
-  #overheadOf(storageClassName: string | undefined): string {
-    const { caches } = this.#dependencies
-    return filesystemOverhead({
-      storageClassName,
-      storageClasses: caches.storageClasses.list(),
-      cdiConfig: configOf(caches),
-    })
   }
 }

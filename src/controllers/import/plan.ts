@@ -4,21 +4,20 @@
  * controller that was killed in between sees the same state and takes the same step.
  */
 import { annotations, finalizers, importerPodName, messages, reasons } from '../../api/names.ts'
-import type { CDIConfig, PersistentVolumeClaim, Pod } from '../../api/kinds.ts'
+import type { CDIConfig, PersistentVolumeClaim, Pod, StorageClass } from '../../api/kinds.ts'
 import { annotationOf, changesOf, isAnnotatedTrue, isEmpty, patched } from '../shared/annotated.ts'
 import type { MapPatch } from '../shared/annotated.ts'
 import { boundAnnotations, boundOf } from '../shared/bound-annotations.ts'
-import { claimPhase, isTerminating, wantsImmediateBinding } from '../shared/claim.ts'
+import { bindsUnaided, claimPhase, isTerminating, missingCarrierLabel, wantsImmediateBinding } from '../shared/claim.ts'
 import { importOrderOf } from '../shared/import-source.ts'
+import { diedPodDelayMs, endedAt } from '../shared/pod-state.ts'
 import { warning } from '../shared/told.ts'
 import type { Told } from '../shared/told.ts'
+import { workerVolumeNames } from '../shared/worker-pod.ts'
 import { isWorkerOf } from '../shared/worker.ts'
-import { trustedProxyCa, volumeNames } from './pod.ts'
-import { addableLabels, missingCarrierLabel, reportOfPod } from './pod-report.ts'
+import { trustedProxyCa } from './pod.ts'
+import { addableLabels, reportOfPod } from './pod-report.ts'
 import type { PodReport } from './pod-report.ts'
-
-/** How long a pod that died of itself (evicted, node shut down) keeps its place before another is tried. */
-export const diedPodDelayMs = 10_000
 
 export interface ImportObservation {
   readonly carrier: PersistentVolumeClaim
@@ -29,6 +28,8 @@ export interface ImportObservation {
   readonly scratch: PersistentVolumeClaim | undefined
   readonly config: CDIConfig | undefined
   readonly honorWaitForFirstConsumer: boolean
+  /** The class that the carrier names. */
+  readonly storageClass: StorageClass | undefined
   /** Text of the carrier's newest event, for its Bound condition while it is pending. */
   readonly newestEvent: string | undefined
   /** Milliseconds since the epoch. */
@@ -101,7 +102,8 @@ function planWithoutPod(seen: ImportObservation): ImportPlan {
   const { carrier, otherUsers, scratch } = seen
   const phase = claimPhase(carrier)
   if (phase === 'Lost' || phase === 'Other') return { ...nothing, because: 'the claim is lost' }
-  if (phase === 'Pending' && seen.honorWaitForFirstConsumer && !wantsImmediateBinding(carrier)) {
+  const waitsForConsumer = seen.honorWaitForFirstConsumer && !wantsImmediateBinding(carrier)
+  if (phase === 'Pending' && (waitsForConsumer || bindsUnaided(seen.storageClass))) {
     return { ...nothing, because: 'the claim is not bound yet' }
   }
   const [user] = otherUsers
@@ -140,7 +142,7 @@ function planWithPod(seen: ImportObservation, pod: Pod): ImportPlan {
   const events = isEmpty(plan.annotations) ? [] : report.events
   switch (report.verdict) {
     case 'keep': {
-      const hasScratch = (pod.spec?.volumes ?? []).some((volume) => volume.name === volumeNames.scratch)
+      const hasScratch = (pod.spec?.volumes ?? []).some((volume) => volume.name === workerVolumeNames.scratch)
       return { ...plan, events, makeScratch: hasScratch && !scratch }
     }
     case 'succeeded':
@@ -188,17 +190,6 @@ function released(carrier: PersistentVolumeClaim): string[] | undefined {
   const { finalizers: present = [] } = carrier.metadata
   if (!present.includes(finalizers.importImageStream)) return undefined
   return present.filter((finalizer) => finalizer !== finalizers.importImageStream)
-}
-
-/** When a dead pod ended, as well as its status tells; `now` if it does not. */
-function endedAt(pod: Pod, now: number): number {
-  const times = [
-    ...(pod.status?.containerStatuses ?? []).map((container) => container.state?.terminated?.finishedAt),
-    ...(pod.status?.conditions ?? []).map((condition) => condition.lastTransitionTime),
-    pod.status?.startTime,
-  ].flatMap((text) => (text ? [Date.parse(text)] : []))
-  const latest = Math.max(...times.filter((time) => Number.isFinite(time)))
-  return Number.isFinite(latest) ? Math.min(latest, now) : now
 }
 
 /** Adds the Bound annotations of the carrier (contract/datavolume.md §3) to whatever else is to be done. */

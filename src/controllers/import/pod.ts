@@ -4,52 +4,35 @@
  * and a small emptyDir keeps the transfer's journal over restarts of the container. What an image that the kubelet pulls
  * adds is in `pull-node.ts`.
  */
-import {
-  annotations,
-  importProxyConfigMapName,
-  labels,
-  labelValues,
-  recommendedLabels,
-  scratchName,
-} from '../../api/names.ts'
-import type { InstallerLabels } from '../../api/names.ts'
+import { annotations, importProxyConfigMapName, labels, labelValues, recommendedLabels } from '../../api/names.ts'
 import { renderPodEnv, workerPaths } from '../../api/podenv.ts'
-import type { CDI, CDIConfig, PersistentVolumeClaim, Pod, PodSpec, Volume, Container } from '../../api/kinds.ts'
+import type { CDI, CDIConfig, PersistentVolumeClaim, Pod, PodSpec, Container } from '../../api/kinds.ts'
 import type { NewObject } from '../../kube/object.ts'
-import { annotationOf, isAnnotatedTrue } from '../shared/annotated.ts'
-import { isPrime } from '../shared/claim.ts'
+import { isAnnotatedTrue } from '../shared/annotated.ts'
 import { importOrderOf } from '../shared/import-source.ts'
 import type { ImportOrder } from '../shared/import-source.ts'
 import { controllerRef } from '../../kube/owners.ts'
 import { passThroughOf } from '../shared/pass-through.ts'
+import {
+  dataVolumeOf,
+  journalVolume,
+  mounted,
+  scratchVolumeOf,
+  workerContainerParts,
+  workerPodParts,
+} from '../shared/worker-pod.ts'
+import type { MountedVolume, WorkerSettings } from '../shared/worker-pod.ts'
 import { isInsecureRegistry } from './image-reference.ts'
 import { isPulledByNode, nodePullParts } from './pull-node.ts'
 import type { NodePullParts } from './pull-node.ts'
 
-/** Numeric user and group of every worker; KubeVirt's qemu runs as it too. */
-const workerId = 107
-
-/** Room for the journal of completed ranges; see importer/journal.ts. */
-const journalLimit = '16Mi'
-
-export const volumeNames = {
-  data: 'cdi-data-vol',
-  scratch: 'cdi-scratch-vol',
+/** Names of the volumes that only importers have. */
+const volumeNames = {
   cert: 'cdi-cert-vol',
   google: 'cdi-google-cred-vol',
   proxyCert: 'cdi-proxy-cert-vol',
-  journal: 'cdi-journal-vol',
   secretHeaders: (index: number) => `cdi-secret-extra-headers-vol-${index}`,
 } as const
-
-/** What the installation says about all workers. */
-export interface WorkerSettings {
-  readonly image: string
-  readonly pullPolicy: string
-  /** The verbosity that goes on to workers as `-v=N`. */
-  readonly verbosity: number
-  readonly installer: InstallerLabels
-}
 
 export interface ImporterPodInput {
   /** The claim that is written to. */
@@ -66,47 +49,33 @@ export interface ImporterPodInput {
 }
 
 export function renderImporterPod(input: ImporterPodInput): NewObject<Pod> {
-  const { carrier, labelled, podName, settings, config, cdi } = input
-  const isBlock = carrier.spec?.volumeMode === 'Block'
+  const { carrier, labelled, podName, settings, config } = input
   const order = importOrderOf(carrier)
-  const serviceAccountName = annotationOf(carrier, annotations.podServiceAccountName)
-  const priorityClassName = annotationOf(carrier, annotations.podPriorityClassName)
-  const selectedNode = isPrime(carrier) ? annotationOf(carrier, annotations.selectedNode) : undefined
-  const workload = cdi?.spec.workload
-
+  const isPulled = isPulledByNode(order)
   const image = { image: settings.image, imagePullPolicy: settings.pullPolicy }
-  const worker = commonParts(input, isPulledByNode(order))
-  const nodePull = isPulledByNode(order) ? nodePullParts({ order, worker, image }) : undefined
-  const { volumes, mounts } = volumesOf(input, { isBlock, nodePull })
-  const pullSecrets = [...(config?.status?.imagePullSecrets ?? []), ...(nodePull?.pullSecrets ?? [])]
-  const nodeSelector = { ...workload?.nodeSelector, ...nodePull?.nodeSelector }
+  const worker = workerContainerParts({ config, sharesProcesses: isPulled })
+  const nodePull = isPulled ? nodePullParts({ order, worker, image }) : undefined
+  const { volumes, container: seen } = mounted(volumesOf(input, nodePull))
 
   const container: Container = {
     ...worker,
     ...image,
+    ...seen,
     name: 'importer',
     command: ['/usr/bin/cdi', 'importer'],
     args: [`-v=${settings.verbosity}`],
-    env: renderEnv(input, isBlock),
+    env: renderEnv(input),
     ports: [{ name: 'metrics', containerPort: 8443, protocol: 'TCP' }],
-    ...(isBlock ? { volumeDevices: [{ name: volumeNames.data, devicePath: workerPaths.blockDevice }] } : {}),
-    volumeMounts: mounts,
   }
 
   const spec: PodSpec = {
+    ...workerPodParts({
+      ...input,
+      ...(nodePull ? { pullSecrets: nodePull.pullSecrets, nodeSelector: nodePull.nodeSelector } : {}),
+    }),
     ...(nodePull ? { initContainers: [nodePull.initContainer], shareProcessNamespace: true } : {}),
     containers: nodePull ? [container, nodePull.server] : [container],
-    restartPolicy: 'OnFailure',
-    enableServiceLinks: false,
-    securityContext: { fsGroup: workerId, seccompProfile: { type: 'RuntimeDefault' } },
     volumes,
-    ...(serviceAccountName ? { serviceAccountName } : { automountServiceAccountToken: false }),
-    ...(priorityClassName ? { priorityClassName } : {}),
-    ...(selectedNode ? { nodeName: selectedNode } : {}),
-    ...(pullSecrets.length > 0 ? { imagePullSecrets: pullSecrets } : {}),
-    ...(Object.keys(nodeSelector).length > 0 ? { nodeSelector } : {}),
-    ...(workload?.tolerations ? { tolerations: workload.tolerations } : {}),
-    ...(workload?.affinity ? { affinity: workload.affinity } : {}),
   }
 
   return {
@@ -134,35 +103,14 @@ export function renderImporterPod(input: ImporterPodInput): NewObject<Pod> {
   }
 }
 
-/**
- * What all containers of a worker have in common. Processes that shall see each other's files need the same group as well:
- * that of an image is whatever its own passwd file says.
- */
-function commonParts({ config }: ImporterPodInput, sharesProcesses: boolean): Omit<Container, 'name'> {
-  const resources = config?.status?.defaultPodResourceRequirements
-  return {
-    terminationMessagePath: workerPaths.terminationLog,
-    terminationMessagePolicy: 'FallbackToLogsOnError',
-    securityContext: {
-      allowPrivilegeEscalation: false,
-      capabilities: { drop: ['ALL'] },
-      runAsNonRoot: true,
-      runAsUser: workerId,
-      ...(sharesProcesses ? { runAsGroup: workerId } : {}),
-      seccompProfile: { type: 'RuntimeDefault' },
-    },
-    ...(resources ? { resources: resources as NonNullable<Container['resources']> } : {}),
-  }
-}
-
 /** The name of the ConfigMap with the proxy's CA in the CDI namespace, if this import goes through a proxy that has one. */
 export function trustedProxyCa(carrier: PersistentVolumeClaim, config: CDIConfig | undefined): string | undefined {
   if (importOrderOf(carrier).source === 'none') return undefined
   return config?.status?.importProxy?.trustedCAProxy || undefined
 }
 
-function renderEnv(input: ImporterPodInput, isBlock: boolean): ReturnType<typeof renderPodEnv> {
-  const { carrier, config, filesystemOverhead } = input
+function renderEnv({ carrier, config, filesystemOverhead }: ImporterPodInput): ReturnType<typeof renderPodEnv> {
+  const isBlock = carrier.spec?.volumeMode === 'Block'
   const order = importOrderOf(carrier)
   const isPulled = isPulledByNode(order)
   const isInsecure =
@@ -217,47 +165,36 @@ export function progressOwnerUid(carrier: PersistentVolumeClaim): string {
 
 function volumesOf(
   { carrier, withScratch, config }: ImporterPodInput,
-  { isBlock, nodePull }: { isBlock: boolean; nodePull: NodePullParts | undefined },
-): { volumes: Volume[]; mounts: NonNullable<Container['volumeMounts']> } {
+  nodePull: NodePullParts | undefined,
+): MountedVolume[] {
   const order = importOrderOf(carrier)
-  const volumes: Volume[] = []
-  const mounts: NonNullable<Container['volumeMounts']> = []
-  const add = (volume: Volume, mountPath?: string): void => {
-    volumes.push(volume)
-    if (mountPath) mounts.push({ name: volume.name, mountPath })
-  }
-  add(
-    { name: volumeNames.data, persistentVolumeClaim: { claimName: carrier.metadata.name } },
-    isBlock ? undefined : workerPaths.dataDirectory,
-  )
-  if (withScratch) {
-    add(
-      { name: volumeNames.scratch, persistentVolumeClaim: { claimName: scratchName(carrier.metadata.name) } },
-      workerPaths.scratchDirectory,
-    )
-  }
+  const parts: MountedVolume[] = [dataVolumeOf(carrier)]
+  if (withScratch) parts.push(scratchVolumeOf(carrier))
   if (order.certConfigMap) {
-    add({ name: volumeNames.cert, configMap: { name: order.certConfigMap } }, workerPaths.certDirectory)
+    parts.push({
+      volume: { name: volumeNames.cert, configMap: { name: order.certConfigMap } },
+      mountPath: workerPaths.certDirectory,
+    })
   }
   if (order.source === 'gcs' && order.secretName) {
-    add({ name: volumeNames.google, secret: { secretName: order.secretName } }, workerPaths.googleDirectory)
+    parts.push({
+      volume: { name: volumeNames.google, secret: { secretName: order.secretName } },
+      mountPath: workerPaths.googleDirectory,
+    })
   }
   if (trustedProxyCa(carrier, config)) {
-    add(
-      { name: volumeNames.proxyCert, configMap: { name: importProxyConfigMapName(carrier.metadata.name) } },
-      workerPaths.proxyCertDirectory,
-    )
+    const name = importProxyConfigMapName(carrier.metadata.name)
+    parts.push({
+      volume: { name: volumeNames.proxyCert, configMap: { name } },
+      mountPath: workerPaths.proxyCertDirectory,
+    })
   }
   order.secretExtraHeaders.forEach((secretName, index) =>
-    add(
-      { name: volumeNames.secretHeaders(index), secret: { secretName } },
-      `${workerPaths.extraHeadersDirectory}/${index}`,
-    ),
+    parts.push({
+      volume: { name: volumeNames.secretHeaders(index), secret: { secretName } },
+      mountPath: `${workerPaths.extraHeadersDirectory}/${index}`,
+    }),
   )
-  if (nodePull) {
-    volumes.push(nodePull.volume)
-    mounts.push(nodePull.mount)
-  }
-  add({ name: volumeNames.journal, emptyDir: { sizeLimit: journalLimit } }, workerPaths.journalDirectory)
-  return { volumes, mounts }
+  if (nodePull) parts.push({ volume: nodePull.volume, mountPath: nodePull.mount.mountPath })
+  return [...parts, journalVolume]
 }

@@ -19,6 +19,8 @@ export const importPopulatorWords: PopulatorWords = {
   sourceKind: 'VolumeImportSource',
   succeeded: (target) => normal(reasons.populatorImportSucceeded, messages.populatorImportSucceeded(target)),
   failed: (target) => warning(reasons.populatorImportFailed, messages.populatorImportFailed(target)),
+  tellsProgress: true,
+  keepsPrimeName: true,
 }
 
 /**

@@ -36,6 +36,10 @@ export interface PopulatorWords {
   readonly sourceKind: string
   readonly succeeded: (target: string) => Told
   readonly failed: (target: string) => Told
+  /** Whether T shows how far the worker has come. */
+  readonly tellsProgress: boolean
+  /** Whether T goes on naming its P when P's worker has succeeded (contract/datavolume.md §8.6). */
+  readonly keepsPrimeName: boolean
 }
 
 export interface PopulationObservation {
@@ -178,8 +182,13 @@ function planMirror(
   }
 
   const wanted: Record<string, string | null | undefined> = {
-    [annotations.populatorPvcPrime]: prime.metadata.name,
-    [annotations.populatorProgress]: podPhase === 'Succeeded' ? progressTexts.done : percentText(seen.progressPercent),
+    [annotations.populatorPvcPrime]: podPhase !== 'Succeeded' || words.keepsPrimeName ? prime.metadata.name : null,
+    ...(words.tellsProgress
+      ? {
+          [annotations.populatorProgress]:
+            podPhase === 'Succeeded' ? progressTexts.done : percentText(seen.progressPercent),
+        }
+      : {}),
     ...boundOf(target, newestText(eventsForTarget(primeEvents))),
   }
   for (const key of mirroredAnnotations) wanted[key] = annotationOf(prime, key) ?? null

@@ -4,13 +4,13 @@
  * deciding is in `plan.ts`; what differs between sources is a {@link Population}.
  */
 import { kinds } from '../../api/kinds.ts'
-import type { PersistentVolume, PersistentVolumeClaim } from '../../api/kinds.ts'
+import type { PersistentVolumeClaim } from '../../api/kinds.ts'
 import { annotations, primeName, quotaText, reasons } from '../../api/names.ts'
 import type { InstallerLabels } from '../../api/names.ts'
 import { ApiError, isAlreadyExists, isForbidden } from '../../kube/api-error.ts'
 import { watching } from '../../kube/controller.ts'
 import type { ControllerSpec, ReconcileResult, Watch } from '../../kube/controller.ts'
-import { formatKey, keyOf } from '../../kube/object.ts'
+import { keyOf } from '../../kube/object.ts'
 import type { ObjectKey } from '../../kube/object.ts'
 import { annotationOf, changesOf } from '../shared/annotated.ts'
 import { boundAnnotations } from '../shared/bound-annotations.ts'
@@ -18,10 +18,13 @@ import { besides, eventsOf, indexes, targetKeyOf } from '../shared/caches.ts'
 import { claimPhase, isPrime } from '../shared/claim.ts'
 import { toldKey } from '../shared/claim-events.ts'
 import type { Dependencies, Recorder } from '../shared/dependencies.ts'
+import { handOver } from '../shared/hand-over.ts'
 import { untilNamespaceGoes } from '../shared/namespace-going.ts'
 import { patchClaim } from '../shared/patch-claim.ts'
 import type { ProgressReader } from '../shared/progress.ts'
+import { ToldMemory } from '../shared/told-memory.ts'
 import { warning } from '../shared/told.ts'
+import type { Told } from '../shared/told.ts'
 import { claimKeysOfWorker } from '../shared/worker.ts'
 import { planPopulation } from './plan.ts'
 import type { PopulationObservation, PopulationPlan, PopulatorWords } from './plan.ts'
@@ -35,8 +38,8 @@ export interface Population {
   readonly sourceAnnotationsOf: (target: PersistentVolumeClaim) => Readonly<Record<string, string>> | undefined
   /** Keys of claims whose source resource has changed. */
   readonly sources: Watch
-  /** The pod that works on P, and the UID under which it reports progress. */
-  readonly workerOf: (prime: PersistentVolumeClaim) => Parameters<ProgressReader['follow']>[1]
+  /** The pod that works on P, and the UID under which it reports progress; without it none is shown. */
+  readonly workerOf?: (prime: PersistentVolumeClaim) => Parameters<ProgressReader['follow']>[1]
 }
 
 export interface PopulatorDependencies extends Dependencies {
@@ -87,8 +90,7 @@ export function populatorController(dependencies: PopulatorDependencies): Contro
 
 class Populator {
   readonly #dependencies: PopulatorDependencies
-  /** By UID of T, what this process told on it already; the cache of events may not show it yet. */
-  readonly #told = new Map<string, Set<string>>()
+  readonly #told = new ToldMemory()
 
   constructor(dependencies: PopulatorDependencies) {
     this.#dependencies = dependencies
@@ -104,7 +106,7 @@ class Populator {
     }
     const prime = caches.pvcs.get(besides(target, primeName(target.metadata.uid)))
     const runs = prime !== undefined && annotationOf(prime, annotations.podPhase) === 'Running'
-    progress.follow(key, runs ? population.workerOf(prime) : undefined)
+    progress.follow(key, runs ? population.workerOf?.(prime) : undefined)
 
     const plan = planPopulation(this.#observe(target, prime))
     if (plan.createPrime) return this.#makePrime(key)
@@ -131,7 +133,7 @@ class Populator {
       storageClass: caches.storageClasses.get({ name: target.spec?.storageClassName ?? '' }),
       targetEvents: prime ? eventsOf(caches.events, target) : [],
       primeEvents: prime ? eventsOf(caches.events, prime) : [],
-      alreadyTold: this.#told.get(target.metadata.uid) ?? new Set(),
+      alreadyTold: this.#told.of(target),
       progressPercent: progress.percentOf(keyOf(target)),
       installer,
       words: population.words,
@@ -175,11 +177,11 @@ class Populator {
     plan: PopulationPlan,
   ): Promise<ReconcileResult> {
     const { client, recorder, log } = this.#dependencies
-    if (plan.rebind) await this.#rebind(plan.rebind, target)
+    if (plan.rebind) await handOver(this.#dependencies, plan.rebind, target)
     const written = await patchClaim(this.#dependencies, target, plan)
     for (const event of plan.events) {
       recorder.event(written, event)
-      this.#remember(written, toldKey(event))
+      this.#told.remember(written, event)
     }
     if (prime) for (const event of plan.primeEvents) this.#tellOnce(prime, event)
     if (prime && plan.deletePrime) {
@@ -190,40 +192,9 @@ class Populator {
     return plan.requeueAfterMs === undefined ? {} : { requeueAfterMs: plan.requeueAfterMs }
   }
 
-  /** Promises P's volume to T; Kubernetes then binds the two. */
-  async #rebind(volume: PersistentVolume, target: PersistentVolumeClaim): Promise<void> {
-    const { client, log } = this.#dependencies
-    const { name, namespace, uid, resourceVersion } = target.metadata
-    await client.patch(
-      kinds.pv,
-      { name: volume.metadata.name },
-      {
-        metadata: { resourceVersion: volume.metadata.resourceVersion },
-        spec: { claimRef: { apiVersion: 'v1', kind: 'PersistentVolumeClaim', name, namespace, uid, resourceVersion } },
-      },
-      { type: 'merge' },
-    )
-    log.info({ pvc: formatKey(keyOf(target)), volume: volume.metadata.name }, 'volume handed over')
-  }
-
-  #tellOnce(
-    claim: PersistentVolumeClaim,
-    event: { type: 'Normal' | 'Warning'; reason: string; message: string },
-  ): void {
-    if (this.#told.get(claim.metadata.uid)?.has(toldKey(event))) return
+  #tellOnce(claim: PersistentVolumeClaim, event: Told): void {
+    if (this.#told.of(claim).has(toldKey(event))) return
     this.#dependencies.recorder.event(claim, event)
-    this.#remember(claim, toldKey(event))
-  }
-
-  #remember({ metadata: { uid } }: PersistentVolumeClaim, key: string): void {
-    const known = this.#told.get(uid) ?? new Set()
-    known.add(key)
-    // The oldest claims are the likeliest to be done; their events stand in the cache.
-    this.#told.delete(uid)
-    this.#told.set(uid, known)
-    for (const oldest of this.#told.keys()) {
-      if (this.#told.size <= 10_000) break
-      this.#told.delete(oldest)
-    }
+    this.#told.remember(claim, event)
   }
 }

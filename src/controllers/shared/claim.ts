@@ -1,5 +1,5 @@
 /** Questions about claims that several controllers ask. */
-import { annotations } from '../../api/names.ts'
+import { annotations, labels, labelValues } from '../../api/names.ts'
 import type { PersistentVolumeClaim, Pod, StorageClass } from '../../api/kinds.ts'
 import { annotationOf, hasAnnotation } from './annotated.ts'
 
@@ -25,6 +25,14 @@ export function isWaitForFirstConsumer(storageClass: StorageClass | undefined): 
   return storageClass?.volumeBindingMode === 'WaitForFirstConsumer'
 }
 
+/**
+ * Whether a claim of this class is bound without a pod that uses it. A pod that is made before has to be found a node twice, and
+ * a kubelet that looks too early at the claim may look again only after a quarter of a minute.
+ */
+export function bindsUnaided(storageClass: StorageClass | undefined): boolean {
+  return storageClass !== undefined && !isWaitForFirstConsumer(storageClass)
+}
+
 /** The node that the scheduler chose for the claim's first consumer. */
 export function selectedNode(claim: PersistentVolumeClaim): string | undefined {
   return annotationOf(claim, annotations.selectedNode) || undefined
@@ -44,4 +52,9 @@ export function claimsOfPod(pod: Pod): string[] {
   return (pod.spec?.volumes ?? []).flatMap((volume) =>
     volume.persistentVolumeClaim ? [volume.persistentVolumeClaim.claimName] : [],
   )
+}
+
+/** The label that every claim that a worker fills must bear, if it lacks it. */
+export function missingCarrierLabel(carrier: PersistentVolumeClaim): Record<string, string> {
+  return carrier.metadata.labels?.[labels.app] === undefined ? { [labels.app]: labelValues.app } : {}
 }

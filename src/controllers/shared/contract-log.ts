@@ -34,3 +34,18 @@ export function contractLine({
   const body = fields.map(([name, value]) => `${JSON.stringify(name)}: ${JSON.stringify(value)}`).join(', ')
   return `${new Date(at).toISOString()}\tDEBUG\tcontroller\t${message}\t{${body}}`
 }
+
+/** Of how many objects it is remembered what was said last. */
+const mostRemembered = 10_000
+
+/** Says of an object, by its UID, what it says once in each of its states; nothing is said again while nothing changed. */
+export function oncePerState(log: ContractLog): (uid: string, ...line: Parameters<ContractLog>) => void {
+  const saidOf = new Map<string, string>()
+  return (uid, message, fields) => {
+    const state = JSON.stringify([message, fields])
+    if (saidOf.get(uid) === state) return
+    if (saidOf.size > mostRemembered) saidOf.clear()
+    saidOf.set(uid, state)
+    log(message, fields)
+  }
+}

@@ -5,10 +5,9 @@
 import { Agent, request } from 'undici'
 import type { Pod } from '../../api/kinds.ts'
 import type { Clock } from '../../kube/clock.ts'
-import type { Watch } from '../../kube/controller.ts'
-import { formatKey } from '../../kube/object.ts'
 import type { ObjectKey } from '../../kube/object.ts'
 import type { Log } from '../../log.ts'
+import { Follower } from './follower.ts'
 
 const intervalMs = 2_000
 const firstMs = 300
@@ -59,72 +58,33 @@ export function pageFetcher(): { fetchPage: FetchPage; close: () => Promise<void
   }
 }
 
-interface Followed {
-  readonly url: string
+interface Worker {
+  readonly pod: Pod
+  /** That progress is reported under. */
   readonly ownerUid: string
-  readonly stop: AbortController
-  percent: number | undefined
 }
 
-/** Follows workers by key. It is a {@link Watch}: a key comes up when its progress has changed. */
-export class ProgressReader implements Watch {
-  readonly synced = Promise.resolve()
-  readonly #followed = new Map<string, Followed>()
-  readonly #fetchPage: FetchPage
-  readonly #clock: Clock
-  readonly #log: Log
-  #enqueue: ((key: ObjectKey) => void) | undefined
-
+/** Follows workers by key; see {@link Follower}. */
+export class ProgressReader extends Follower<Worker, number> {
   constructor({ fetchPage, clock, log }: { fetchPage: FetchPage; clock: Clock; log: Log }) {
-    this.#fetchPage = fetchPage
-    this.#clock = clock
-    this.#log = log
+    super({
+      clock,
+      isSame: (one, other) => metricsUrl(one.pod) === metricsUrl(other.pod) && one.ownerUid === other.ownerUid,
+      ask: async ({ pod, ownerUid }, signal) => parseProgress(await fetchPage(metricsUrl(pod) ?? '', signal), ownerUid),
+      onSilence: (key, err) => log.trace({ key, err }, 'a worker did not tell its progress'),
+      firstMs,
+      intervalMs,
+      timeoutMs,
+    })
   }
 
-  subscribe(enqueue: (key: ObjectKey) => void): () => void {
-    this.#enqueue = enqueue
-    return () => {
-      this.#enqueue = undefined
-      for (const { stop } of this.#followed.values()) stop.abort()
-      this.#followed.clear()
-    }
-  }
-
-  /** Asks a worker from now on; with undefined, no longer. Calling it again with the same pod changes nothing. */
-  follow(key: ObjectKey, worker: { pod: Pod; ownerUid: string } | undefined): void {
-    const name = formatKey(key)
-    const url = worker && metricsUrl(worker.pod)
-    const present = this.#followed.get(name)
-    if (present && worker && present.url === url && present.ownerUid === worker.ownerUid) return
-    present?.stop.abort()
-    this.#followed.delete(name)
-    if (!worker || !url || !this.#enqueue) return
-    const followed: Followed = { url, ownerUid: worker.ownerUid, stop: new AbortController(), percent: undefined }
-    this.#followed.set(name, followed)
-    void this.#ask(key, followed)
+  /** Asks a worker from now on; with undefined, or while it has no address, nobody. */
+  override follow(key: ObjectKey, worker: Worker | undefined): void {
+    super.follow(key, worker && metricsUrl(worker.pod) !== undefined ? worker : undefined)
   }
 
   /** What the worker of a key said last, 0–100. */
   percentOf(key: ObjectKey): number | undefined {
-    return this.#followed.get(formatKey(key))?.percent
-  }
-
-  async #ask(key: ObjectKey, followed: Followed): Promise<void> {
-    const { signal } = followed.stop
-    for (let waitMs = firstMs; ; waitMs = intervalMs) {
-      try {
-        await this.#clock.sleep(waitMs, signal)
-        const page = await this.#fetchPage(followed.url, AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]))
-        const percent = parseProgress(page, followed.ownerUid)
-        if (signal.aborted) return
-        if (percent !== undefined && percent !== followed.percent) {
-          followed.percent = percent
-          this.#enqueue?.(key)
-        }
-      } catch (error) {
-        if (signal.aborted) return
-        this.#log.trace({ key: formatKey(key), err: error }, 'a worker did not tell its progress')
-      }
-    }
+    return this.followed(key)?.answer
   }
 }

@@ -10,7 +10,7 @@ export function configOf({ cdiConfigs }: Pick<Caches, 'cdiConfigs'>): CDIConfig 
 }
 
 /** The CDI that counts: the only one, or the only one that is not in error (contract/platform.md §2.2). */
-export function activeCdi({ cdis }: Pick<Caches, 'cdis'>): CDI | undefined {
+export function activeCdi({ cdis }: { readonly cdis: Pick<Caches['cdis'], 'list'> }): CDI | undefined {
   const all = cdis.list()
   if (all.length === 1) return all[0]
   const sound = all.filter((cdi) => cdi.status?.phase !== 'Error')
@@ -19,6 +19,11 @@ export function activeCdi({ cdis }: Pick<Caches, 'cdis'>): CDI | undefined {
 
 export function isGateOpen(config: CDIConfig | undefined, gate: keyof typeof featureGates): boolean {
   return config?.spec.featureGates?.includes(featureGates[gate]) ?? false
+}
+
+/** Whether claims labelled `applyStorageProfile` are completed by the webhook. */
+export function isClaimWebhookOn(config: CDIConfig | undefined): boolean {
+  return config?.spec.webhookPvcRendering !== 'Disabled'
 }
 
 /** Whether claims of WaitForFirstConsumer classes wait for one. While CDIConfig is not there yet, nothing is hurried. */

@@ -23,6 +23,8 @@ export const installNamespace = 'cdi'
 export const classes = {
   immediate: 'csi-immediate',
   waitForFirstConsumer: 'csi-wffc',
+  /** Of the same driver as the first one, with another file system. */
+  xfs: 'csi-xfs',
   /** Without a CSI driver: the direct path. */
   local: 'local',
 } as const

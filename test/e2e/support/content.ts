@@ -33,6 +33,8 @@ const securityContext = {
 export interface VolumePodOptions {
   readonly name: string
   readonly pvc: PersistentVolumeClaim
+  /** The volume is mounted so that nobody can write to it; a device always can be written to. */
+  readonly readOnly?: boolean
   /** Bash; the volume is `/volume` or the device `/dev/volume`. What goes to `/dev/termination-log` is the result. */
   readonly script: string
 }
@@ -40,7 +42,7 @@ export interface VolumePodOptions {
 /** The manifest of a pod that uses a volume. */
 export function volumePod(
   { image }: Pick<TestCluster, 'image'>,
-  { name, pvc, script }: VolumePodOptions,
+  { name, pvc, script, readOnly = false }: VolumePodOptions,
 ): NewObject<Pod> {
   const isBlock = pvc.spec?.volumeMode === 'Block'
   return {
@@ -62,7 +64,7 @@ export function volumePod(
           securityContext,
           ...(isBlock
             ? { volumeDevices: [{ name: 'volume', devicePath: '/dev/volume' }] }
-            : { volumeMounts: [{ name: 'volume', mountPath: '/volume' }] }),
+            : { volumeMounts: [{ name: 'volume', mountPath: '/volume', readOnly }] }),
         },
       ],
       volumes: [{ name: 'volume', persistentVolumeClaim: { claimName: pvc.metadata.name } }],

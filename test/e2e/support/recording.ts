@@ -3,7 +3,17 @@
  * the last sight of everything, also of what lived for a moment only.
  */
 import { kinds } from '../../../src/api/kinds.ts'
-import type { DataVolume, Event, PersistentVolumeClaim, Pod, VolumeImportSource } from '../../../src/api/kinds.ts'
+import type {
+  DataVolume,
+  Event,
+  PersistentVolumeClaim,
+  Pod,
+  Service,
+  VolumeCloneSource,
+  VolumeImportSource,
+  VolumeSnapshot,
+  VolumeUploadSource,
+} from '../../../src/api/kinds.ts'
 import { Cache } from '../../../src/kube/cache.ts'
 import type { KubeClient } from '../../../src/kube/client.ts'
 import type { Kind, KubeObject } from '../../../src/kube/object.ts'
@@ -30,8 +40,17 @@ class Observer<T extends KubeObject> {
   readonly cache: Cache<T>
   readonly sightings = new Map<string, Sighting<T>>()
 
-  constructor(client: KubeClient, kind: Kind<T>, namespace: string) {
-    this.cache = new Cache({ client, kind, namespace, log: silentLog() })
+  constructor(client: KubeClient, kind: Kind<T>, namespace: string, { optional = false } = {}) {
+    this.cache = new Cache({ client, kind, namespace, optional, log: silentLog() })
+  }
+
+  /** Watches until the signal; resolves when that is over. */
+  start(signal: AbortSignal): Promise<unknown> {
+    return this.cache.start(signal)
+  }
+
+  get synced(): Promise<unknown> {
+    return this.cache.synced
   }
 
   onSight(handler: (object: T) => void): void {
@@ -46,6 +65,13 @@ class Observer<T extends KubeObject> {
     })
   }
 
+  /** Whether an object was seen as it is given, or later. */
+  hasSeen({ metadata }: KubeObject): boolean {
+    const sighting = this.sightings.get(metadata.uid)
+    if (sighting === undefined) return false
+    return sighting.gone || BigInt(sighting.last.metadata.resourceVersion) >= BigInt(metadata.resourceVersion)
+  }
+
   /** Every name that was seen. */
   names(): string[] {
     return [...new Set([...this.sightings.values()].map(({ last }) => last.metadata.name))]
@@ -56,12 +82,23 @@ class Observer<T extends KubeObject> {
   }
 }
 
+/** An observer of whatever kind. */
+interface Watched {
+  start(signal: AbortSignal): Promise<unknown>
+  readonly synced: Promise<unknown>
+  onSight(handler: () => void): void
+}
+
 export class Recording implements AsyncDisposable {
   readonly dataVolumes: Observer<DataVolume>
   readonly pvcs: Observer<PersistentVolumeClaim>
   readonly pods: Observer<Pod>
   readonly events: Observer<Event>
   readonly importSources: Observer<VolumeImportSource>
+  readonly uploadSources: Observer<VolumeUploadSource>
+  readonly cloneSources: Observer<VolumeCloneSource>
+  readonly snapshots: Observer<VolumeSnapshot>
+  readonly services: Observer<Service>
   readonly #stop = new AbortController()
   readonly #running: Promise<unknown>[] = []
   readonly #courses = new Map<string, Moment[]>()
@@ -73,6 +110,10 @@ export class Recording implements AsyncDisposable {
     this.pods = new Observer(client, kinds.pod, namespace)
     this.events = new Observer(client, kinds.event, namespace)
     this.importSources = new Observer(client, kinds.volumeImportSource, namespace)
+    this.uploadSources = new Observer(client, kinds.volumeUploadSource, namespace)
+    this.cloneSources = new Observer(client, kinds.volumeCloneSource, namespace)
+    this.snapshots = new Observer(client, kinds.volumeSnapshot, namespace, { optional: true })
+    this.services = new Observer(client, kinds.service, namespace)
     const wake = (): void => {
       for (const waiter of this.#waiters) waiter()
     }
@@ -80,14 +121,27 @@ export class Recording implements AsyncDisposable {
       this.#note(object)
       wake()
     })
-    for (const observer of [this.pvcs, this.pods, this.events, this.importSources]) observer.onSight(wake)
+    for (const observer of this.#others()) observer.onSight(wake)
+  }
+
+  #others(): Watched[] {
+    return [
+      this.pvcs,
+      this.pods,
+      this.events,
+      this.importSources,
+      this.uploadSources,
+      this.cloneSources,
+      this.snapshots,
+      this.services,
+    ]
   }
 
   /** Resolves when all watches are running. */
   async start(): Promise<void> {
-    const caches = [this.dataVolumes, this.pvcs, this.pods, this.events, this.importSources].map(({ cache }) => cache)
-    for (const cache of caches) this.#running.push(cache.start(this.#stop.signal))
-    await Promise.all(caches.map((cache) => cache.synced))
+    const observers = [this.dataVolumes, ...this.#others()]
+    for (const observer of observers) this.#running.push(observer.start(this.#stop.signal))
+    await Promise.all(observers.map(({ synced }) => synced))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -121,9 +175,18 @@ export class Recording implements AsyncDisposable {
 
   /** The importer pods of a claim, in the order of their appearance. */
   importerPods(pvcName: string): Sighting<Pod>[] {
+    return this.#workers('importer', pvcName)
+  }
+
+  /** The upload pods of a claim, in the order of their appearance. */
+  uploadPods(pvcName: string): Sighting<Pod>[] {
+    return this.#workers('cdi-upload-server', pvcName)
+  }
+
+  #workers(label: string, pvcName: string): Sighting<Pod>[] {
     return [...this.pods.sightings.values()].filter(
       ({ last }) =>
-        last.metadata.labels?.['cdi.kubevirt.io'] === 'importer' &&
+        last.metadata.labels?.['cdi.kubevirt.io'] === label &&
         last.metadata.ownerReferences?.some(({ name }) => name === pvcName),
     )
   }
@@ -165,6 +228,9 @@ export class Recording implements AsyncDisposable {
       lines.push(
         `PVC ${last.metadata.name}: ${last.status?.phase}${gone ? ' (gone)' : ''} ${JSON.stringify(last.metadata.annotations)}`,
       )
+    }
+    for (const { last, gone } of this.snapshots.sightings.values()) {
+      lines.push(`VolumeSnapshot ${last.metadata.name}:${gone ? ' (gone)' : ''} ${JSON.stringify(last.status)}`)
     }
     for (const { last, gone } of this.pods.sightings.values()) {
       const states = last.status?.containerStatuses?.map(({ state, lastState }) => ({ state, lastState }))

@@ -14,6 +14,9 @@ import { diskScript, parseDisk, resultOf, volumePod } from './content.ts'
 import type { DiskContent } from './content.ts'
 import { Recording } from './recording.ts'
 
+/** What pods that do the service's work are labelled with. */
+const workers = ['importer', 'cdi-upload-server', 'cdi-clone-source', 'cdi-populator-prep']
+
 /** Long enough for a busy machine; nothing is asserted about time. */
 const patienceMs = 120_000
 
@@ -22,6 +25,7 @@ export class Scene implements AsyncDisposable {
   readonly namespace: string
   readonly seen: Recording
   readonly #volumes: string[] = []
+  readonly #others: Scene[] = []
   #pods = 0
 
   constructor(cluster: TestCluster, namespace: string) {
@@ -42,7 +46,20 @@ export class Scene implements AsyncDisposable {
     return scene
   }
 
+  /** Another namespace beside this one, with all that a scene has; it is shown when the test fails, and goes with this one. */
+  async another(): Promise<Scene> {
+    const other = await Scene.open(this.cluster)
+    this.#others.push(other)
+    return other
+  }
+
+  /** This one and those beside it. */
+  get all(): readonly Scene[] {
+    return [this, ...this.#others]
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    for (const other of this.#others) await other[Symbol.asyncDispose]()
     await this.seen[Symbol.asyncDispose]()
     await this.cluster.kube.delete(kinds.namespace, { name: this.namespace })
     for (const name of this.#volumes) await this.cluster.kube.delete(kinds.pv, { name })
@@ -97,6 +114,12 @@ export class Scene implements AsyncDisposable {
 
   /** Waits for a phase. When the DataVolume fails for good instead, the wait ends at once. */
   async reaches(name: string, phase: string): Promise<DataVolume> {
+    const reached = await this.#showsPhase(name, phase)
+    await this.#catchUp()
+    return reached
+  }
+
+  #showsPhase(name: string, phase: string): Promise<DataVolume> {
     return this.until(`${name} to be ${phase}`, () => {
       const found = this.dataVolume(name)
       if (found?.status?.phase === phase) return found
@@ -105,14 +128,29 @@ export class Scene implements AsyncDisposable {
     })
   }
 
+  /** Each kind is watched by itself: waits until claims and pods are seen as they are by now. */
+  async #catchUp(): Promise<void> {
+    const { kube } = this.cluster
+    const { namespace } = this
+    const [claims, pods] = await Promise.all([kube.list(kinds.pvc, { namespace }), kube.list(kinds.pod, { namespace })])
+    await this.until('the watches to catch up', () => {
+      const { seen } = this
+      return (
+        claims.items.every((claim) => seen.pvcs.hasSeen(claim)) && pods.items.every((pod) => seen.pods.hasSeen(pod))
+      )
+    })
+  }
+
   /** Waits until the DataVolume is Succeeded and its claim has its volume. */
   async succeeds(name: string): Promise<DataVolume> {
-    await this.reaches(name, 'Succeeded')
+    await this.#showsPhase(name, 'Succeeded')
     await this.until(`claim ${name} to be bound`, () => this.pvc(name)?.status?.phase === 'Bound')
-    return this.until(`${name} to be bound`, () => {
+    const done = await this.until(`${name} to be bound`, () => {
       const found = this.dataVolume(name)
       return isTrue(found, 'Bound') && isTrue(found, 'Ready') ? found : undefined
     })
+    await this.#catchUp()
+    return done
   }
 
   /** Names of the scratch claims that were seen, also of those that lived for a moment only. */
@@ -137,13 +175,17 @@ export class Scene implements AsyncDisposable {
     )
   }
 
-  /** Starts a pod that uses the volume of a claim. */
-  async use(pvcName: string, script: string | ((pvc: PersistentVolumeClaim) => string)): Promise<string> {
+  /** Starts a pod that uses the volume of a claim; with `readOnly` it cannot write to it. */
+  async use(
+    pvcName: string,
+    script: string | ((pvc: PersistentVolumeClaim) => string),
+    { readOnly = false }: { readonly readOnly?: boolean } = {},
+  ): Promise<string> {
     const pvc = await this.until(`claim ${pvcName}`, () => this.pvc(pvcName))
     const name = `uses-${(this.#pods += 1)}`
     await this.create(
       kinds.pod,
-      volumePod(this.cluster, { name, pvc, script: typeof script === 'string' ? script : script(pvc) }),
+      volumePod(this.cluster, { name, pvc, readOnly, script: typeof script === 'string' ? script : script(pvc) }),
     )
     return name
   }
@@ -166,17 +208,18 @@ export class Scene implements AsyncDisposable {
 
   /** What was seen, and what the workers that are still there have to say. */
   async report(): Promise<string> {
-    const workers = this.seen.pods.cache
+    const there = this.seen.pods.cache
       .list()
-      .filter(({ metadata }) => metadata.labels?.['cdi.kubevirt.io'] === 'importer')
+      .filter(({ metadata }) => workers.includes(metadata.labels?.['cdi.kubevirt.io'] ?? ''))
     const logs = await Promise.all(
-      workers.map(async ({ metadata: { namespace, name } }) => {
+      there.map(async ({ metadata: { namespace, name } }) => {
         const path = `/api/v1/namespaces/${namespace}/pods/${name}/log?tailLines=40`
         const { body } = await this.cluster.kube.raw('GET', path)
         return `Log of ${name}:\n${typeof body === 'string' ? body : JSON.stringify(body)}`
       }),
     )
-    return [this.seen.report(), ...logs].join('\n')
+    const beside = await Promise.all(this.#others.map((other) => other.report()))
+    return [`Seen in ${this.namespace}:`, this.seen.report(), ...logs, ...beside].join('\n')
   }
 
   /** The disk in the volume of a claim, of which `bytes` bytes came from the source. */
@@ -216,14 +259,11 @@ export function scenario(
     await using scene = await Scene.open(cluster())
     try {
       await body(scene)
-      if (!mayUseScratch) assertNoScratch(scene)
+      if (!mayUseScratch) scene.all.forEach(assertNoScratch)
     } catch (error) {
-      throw new Error(
-        `${error instanceof Error ? error.message : String(error)}\nSeen in ${scene.namespace}:\n${await scene.report()}`,
-        {
-          cause: error,
-        },
-      )
+      throw new Error(`${error instanceof Error ? error.message : String(error)}\n${await scene.report()}`, {
+        cause: error,
+      })
     }
   })
 }

@@ -189,6 +189,30 @@ describe('file', () => {
     assert.equal(limited.capacityBytes, mebibyte)
   })
 
+  it(
+    'may promise more than is free, if it is allowed to, and says so when its data does not fit',
+    { skip: noRoot },
+    async () => {
+      await using filesystem = await smallFilesystem({ type: 'ext4', sizeBytes: 32 * mebibyte })
+      const path = join(filesystem.directory, 'disk.img')
+      const limits = { capacityBytes: 64 * mebibyte, mayOvercommit: true }
+      await using target = await openTarget({ path, preallocate: false, log, ...limits })
+      assert.ok(target.capacityBytes < 32 * mebibyte, 'what fits is told as it is')
+      await assert.rejects(target.begin(64 * mebibyte + 1, signal, 'ours'), withCode('CDI_IMAGE_TOO_LARGE', /./))
+      await target.begin(64 * mebibyte, signal, 'ours')
+      await target.write(63 * mebibyte, [Buffer.alloc(mebibyte, 1)])
+      await target.finish(signal)
+      assert.equal((await stat(path)).size, 64 * mebibyte)
+      await assert.rejects(
+        async () => {
+          for (let at = 0; at < 40 * mebibyte; at += mebibyte) await target.write(at, [Buffer.alloc(mebibyte, 2)])
+          await target.finish(signal)
+        },
+        withCode('CDI_TARGET_FULL', /no space left on device/),
+      )
+    },
+  )
+
   it('on a full volume says so in the words that the controller looks for', { skip: noRoot }, async () => {
     await using filesystem = await smallFilesystem({ type: 'ext4', sizeBytes: 32 * mebibyte })
     const path = join(filesystem.directory, 'disk.img')

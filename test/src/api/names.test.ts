@@ -11,6 +11,7 @@ import {
   scratchName,
   serviceName,
   simplifyFailure,
+  uploadPodName,
 } from '../../../src/api/names.ts'
 
 /** Names as Kubernetes takes them: lower case letters, digits, dashes and dots, up to 253 long. */
@@ -63,6 +64,15 @@ describe('a derived name', () => {
         assert.notEqual(scratchName(a.padEnd(253, 'x')), scratchName(b.padEnd(253, 'y')))
       }),
     )
+  })
+})
+
+describe('the name of an upload server', () => {
+  it('is made of the name of its claim, or of its hash when that is too long', () => {
+    assert.equal(uploadPodName('my.disk'), 'cdi-upload-my.disk')
+    const [fits, long] = ['x'.repeat(242), 'x'.repeat(243)]
+    assert.equal(uploadPodName(fits), `cdi-upload-${fits}`)
+    assert.equal(uploadPodName(long), `cdi-upload-${fnv1a32(`cdi-upload-${long}`)}`)
   })
 })
 

@@ -15,6 +15,15 @@ export interface MortalClient extends KubeClient {
   readonly writes: number
 }
 
+/**
+ * Resolves when the process is dead or its work is done. Disposing of what it gives waits until nobody waits for that work
+ * any more, which another process may have to end: a wait that outlived the API server would go on for minutes.
+ */
+export async function deadOrDone(client: MortalClient, work: Promise<unknown>): Promise<AsyncDisposable> {
+  await Promise.race([client.died, work])
+  return { [Symbol.asyncDispose]: async () => void (await work.catch(() => undefined)) }
+}
+
 export function mortal(client: KubeClient, death: Death | undefined): MortalClient {
   const died = Promise.withResolvers<void>()
   let isDead = false

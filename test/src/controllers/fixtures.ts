@@ -11,7 +11,7 @@ import type {
   StorageClass,
   StorageProfile,
 } from '../../../src/api/kinds.ts'
-import { annotations, importerPodName } from '../../../src/api/names.ts'
+import { annotations, importerPodName, uploadPodName } from '../../../src/api/names.ts'
 import { controllerRef } from '../../../src/kube/owners.ts'
 
 export const namespace = 'vms'
@@ -220,6 +220,39 @@ export function importerPod(owner: PersistentVolumeClaim, facts: PodFacts = {}):
         : {}),
     },
   }
+}
+
+/** P of an upload. */
+export function uploadPrime(facts: ClaimFacts = {}): PersistentVolumeClaim {
+  return claim({
+    name: 'prime-uid-dv',
+    uid: 'uid-prime',
+    owner: claim(),
+    ...facts,
+    annotated: {
+      [annotations.bindImmediate]: '',
+      [annotations.populatorKind]: 'VolumeUploadSource',
+      [annotations.uploadTarget]: '',
+      [annotations.contentType]: 'kubevirt',
+      [annotations.preallocationRequested]: 'false',
+      ...facts.annotated,
+    },
+  })
+}
+
+/** T of an upload in the direct mode, or a claim that a user annotated. */
+export function uploadClaim(facts: ClaimFacts = {}): PersistentVolumeClaim {
+  return claim({ ...facts, annotated: { [annotations.uploadTarget]: '', ...facts.annotated } })
+}
+
+/** The upload server of a claim. */
+export function uploadPod(owner: PersistentVolumeClaim, facts: PodFacts & { ready?: boolean } = {}): Pod {
+  const { ready = false, ...rest } = facts
+  const pod = importerPod(owner, rest)
+  pod.metadata.name = uploadPodName(owner.metadata.name)
+  for (const container of pod.spec?.containers ?? []) container.name = 'server'
+  for (const status of pod.status?.containerStatuses ?? []) Object.assign(status, { name: 'server', ready })
+  return pod
 }
 
 /** The image that a user wants imported by pull method node. */

@@ -3,13 +3,15 @@
  * volumes for claims, binding, garbage, and workers whose life a test writes.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import { kinds } from '../../../src/api/kinds.ts'
+import { cdiGroup, kinds } from '../../../src/api/kinds.ts'
 import type { PersistentVolume, PersistentVolumeClaim, Pod } from '../../../src/api/kinds.ts'
+import { annotations } from '../../../src/api/names.ts'
 import { isConflict, isNotFound } from '../../../src/kube/api-error.ts'
 import type { KubeClient } from '../../../src/kube/client.ts'
 import { keyOf } from '../../../src/kube/object.ts'
-import type { KubeObject } from '../../../src/kube/object.ts'
+import type { Kind, KubeObject } from '../../../src/kube/object.ts'
 import { controllerOf } from '../../../src/kube/owners.ts'
+import { tryParseQuantity } from '../../../src/quantity.ts'
 
 type ContainerStatus = NonNullable<NonNullable<Pod['status']>['containerStatuses']>[number]
 
@@ -24,16 +26,28 @@ export interface WorkerState {
   readonly unschedulable?: boolean
   readonly lastState?: ContainerStatus['lastState']
   readonly restarts?: number
+  /** All containers can be sent to. */
+  readonly ready?: boolean
+  readonly podIP?: string
 }
 
 /** Finalizers of others, whom the hands play; ours is for the controllers to take off. */
 const isForeign = (finalizer: string): boolean => !finalizer.startsWith('cdi.kubevirt.io/')
+
+/** On a volume that the storage made of something: `<kind> <name>` of it. */
+export const madeOf = 'test/made-of'
+
+function isLarger(claim: PersistentVolumeClaim, volume: PersistentVolume): boolean {
+  const bytesOf = (text: string | undefined): number => tryParseQuantity(text) ?? 0
+  return bytesOf(claim.spec?.resources?.requests?.['storage']) > bytesOf(volume.spec?.capacity?.['storage'])
+}
 
 /** What the n-th pod of a claim goes through, one state after the other. */
 export type Script = (pod: Pod, nth: number) => readonly WorkerState[]
 
 export const starting: WorkerState = { phase: 'Pending', state: { waiting: { reason: 'ContainerCreating' } } }
 export const atWork: WorkerState = { phase: 'Running', state: { running: {} } }
+export const serving: WorkerState = { ...atWork, ready: true }
 
 export function ended(exitCode: number, message: string): WorkerState {
   return {
@@ -47,14 +61,27 @@ export class Hands implements AsyncDisposable {
   readonly #client: KubeClient
   readonly #namespace: string
   readonly #script: Script
+  readonly #delayed: readonly string[]
   readonly #stop = new AbortController()
   readonly #work: Promise<void>
   /** Pods by UID: which one of the claim, and the next state. */
   readonly #pods = new Map<string, { nth: number; next: number }>()
   readonly #counts = new Map<string, number>()
 
-  constructor({ client, namespace, script }: { client: KubeClient; namespace: string; script: Script }) {
+  constructor({
+    client,
+    namespace,
+    script,
+    delayed = [],
+  }: {
+    client: KubeClient
+    namespace: string
+    script: Script
+    /** Classes whose volumes are made only for who has a node. */
+    delayed?: readonly string[]
+  }) {
     this.#client = client
+    this.#delayed = delayed
     this.#namespace = namespace
     this.#script = script
     this.#work = this.#run()
@@ -92,20 +119,49 @@ export class Hands implements AsyncDisposable {
       if (claim.status?.phase === 'Bound') {
         const own = volumes.find((candidate) => candidate.metadata.name === claim.spec?.volumeName)
         if (own && own.spec?.claimRef?.uid !== claim.metadata.uid) await this.#setPhase(claim, 'Lost')
+        else if (own && isLarger(claim, own) && (await this.#isMounted(claim))) await this.#grow(claim, own)
       } else if (claim.status?.phase === 'Pending') {
         if (volume) await this.#bind(claim, volume)
-        else if (!claim.spec?.dataSourceRef) await this.#provision(claim)
+        else if (claim.spec?.dataSourceRef?.apiGroup !== cdiGroup && (await this.#hasPlace(claim))) {
+          await this.#provision(claim)
+        }
       }
     }
   }
 
+  /** Whether the volume may be made: at once, or because somebody who mounts it has a node. */
+  async #hasPlace(claim: PersistentVolumeClaim): Promise<boolean> {
+    const waits = this.#delayed.includes(claim.spec?.storageClassName ?? '')
+    return !waits || claim.metadata.annotations?.[annotations.selectedNode] !== undefined || this.#isMounted(claim)
+  }
+
+  async #isMounted({ metadata: { name } }: PersistentVolumeClaim): Promise<boolean> {
+    const { items } = await this.#client.list(kinds.pod, { namespace: this.#namespace })
+    return items.some(({ spec }) => spec?.volumes?.some((volume) => volume.persistentVolumeClaim?.claimName === name))
+  }
+
+  /** A volume grows when it is mounted. */
+  async #grow(claim: PersistentVolumeClaim, volume: PersistentVolume): Promise<void> {
+    const capacity = { storage: claim.spec?.resources?.requests?.['storage'] }
+    await this.#client.patch(kinds.pv, keyOf(volume), { spec: { capacity } }, { type: 'merge' })
+    await this.#client.patch(
+      kinds.pvc,
+      keyOf(claim),
+      { status: { capacity } },
+      { type: 'merge', subresource: 'status' },
+    )
+  }
+
   async #provision(claim: PersistentVolumeClaim): Promise<void> {
     const { name, namespace, uid } = claim.metadata
-    const { accessModes, volumeMode, storageClassName, resources } = claim.spec ?? {}
+    const { accessModes, volumeMode, storageClassName, resources, dataSourceRef } = claim.spec ?? {}
     await this.#client.create(kinds.pv, {
       apiVersion: 'v1',
       kind: 'PersistentVolume',
-      metadata: { name: `pv-${uid}` },
+      metadata: {
+        name: `pv-${uid}`,
+        ...(dataSourceRef ? { annotations: { [madeOf]: `${dataSourceRef.kind} ${dataSourceRef.name}` } } : {}),
+      },
       spec: {
         accessModes: accessModes ?? [],
         capacity: { storage: resources?.requests?.['storage'] ?? '1Mi' },
@@ -126,7 +182,8 @@ export class Hands implements AsyncDisposable {
         { type: 'merge' },
       )
     }
-    await this.#setPhase(claim, 'Bound')
+    const status = { phase: 'Bound', capacity: volume.spec?.capacity }
+    await this.#client.patch(kinds.pvc, keyOf(claim), { status }, { type: 'merge', subresource: 'status' })
   }
 
   async #setPhase(claim: PersistentVolumeClaim, phase: string): Promise<void> {
@@ -143,7 +200,11 @@ export class Hands implements AsyncDisposable {
   async #workers(): Promise<void> {
     const { items: pods } = await this.#client.list(kinds.pod, { namespace: this.#namespace })
     for (const pod of pods) {
-      if (pod.metadata.deletionTimestamp) continue
+      if (pod.metadata.deletionTimestamp) {
+        // Whoever has a node is let go by its kubelet; all others are gone at once.
+        if (pod.spec?.nodeName) await this.#client.delete(kinds.pod, keyOf(pod), { gracePeriodSeconds: 0 })
+        continue
+      }
       const state = this.#nextState(pod)
       if (!state) continue
       await this.#client.patch(
@@ -155,6 +216,7 @@ export class Hands implements AsyncDisposable {
             conditions: state.unschedulable
               ? [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: 'no node' }]
               : [],
+            ...(state.podIP ? { podIP: state.podIP, podIPs: [{ ip: state.podIP }] } : {}),
             ...(state.state ? { containerStatuses: containerStatuses(pod, state, state.state) } : {}),
           },
         },
@@ -171,36 +233,52 @@ export class Hands implements AsyncDisposable {
       known = { nth, next: 0 }
       this.#pods.set(pod.metadata.uid, known)
     }
-    return this.#script(pod, known.nth)[known.next++]
+    // A script may grow while it is played.
+    const state = this.#script(pod, known.nth)[known.next]
+    if (state) known.next++
+    return state
   }
 
   /** Deletes what has lost its owner. */
   async #garbage(): Promise<void> {
     const namespace = this.#namespace
-    const { items: sources } = await this.#client.list(kinds.volumeImportSource, { namespace })
-    const { items: pods } = await this.#client.list(kinds.pod, { namespace })
-    const { items: claims } = await this.#client.list(kinds.pvc, { namespace })
-    // After what they own, and so claims and pods once more: an owner is there before its dependents.
-    const owners = await Promise.all(
-      [kinds.pvc, kinds.pod, kinds.dataVolume].map((kind) => this.#client.list<KubeObject>(kind, { namespace })),
-    )
-    const alive = new Set(owners.flatMap(({ items }) => items.map(({ metadata }) => metadata.uid)))
-    const lost = (object: Pod | PersistentVolumeClaim | (typeof sources)[number]): boolean => {
+    // After what they own: an owner is there before its dependents.
+    const dependents = await this.#all(ownedKinds)
+    const owners = await this.#all([kinds.pvc, kinds.pod, kinds.dataVolume])
+    const alive = new Set(owners.map(({ object }) => object.metadata.uid))
+    for (const { kind, object } of dependents) {
       const owner = controllerOf(object)
-      return owner !== undefined && !alive.has(owner.uid) && object.metadata.deletionTimestamp === undefined
+      const isLost = owner !== undefined && !alive.has(owner.uid) && object.metadata.deletionTimestamp === undefined
+      if (isLost) await this.#client.delete(kind, { namespace, name: object.metadata.name })
     }
-    for (const claim of claims.filter(lost)) await this.#client.delete(kinds.pvc, keyOf(claim))
-    for (const pod of pods.filter(lost)) await this.#client.delete(kinds.pod, keyOf(pod))
-    for (const source of sources.filter(lost)) await this.#client.delete(kinds.volumeImportSource, keyOf(source))
+  }
+
+  async #all(all: readonly Kind[]): Promise<{ kind: Kind; object: KubeObject }[]> {
+    const lists = all.map(async (kind) => {
+      const { items } = await this.#client.list(kind, { namespace: this.#namespace })
+      return items.map((object) => ({ kind, object }))
+    })
+    return (await Promise.all(lists)).flat()
   }
 }
+
+/** Kinds whose objects go with their owners. */
+const ownedKinds: readonly Kind[] = [
+  kinds.pvc,
+  kinds.pod,
+  kinds.volumeImportSource,
+  kinds.volumeUploadSource,
+  kinds.volumeCloneSource,
+  kinds.service,
+  kinds.secret,
+]
 
 function containerStatuses(pod: Pod, told: WorkerState, state: NonNullable<WorkerState['state']>): ContainerStatus[] {
   return (pod.spec?.containers ?? []).map(({ name, image = '' }, index) => ({
     name,
     image,
     imageID: '',
-    ready: false,
+    ready: told.ready ?? false,
     restartCount: index === 0 ? (told.restarts ?? 0) : 0,
     state: index === 0 ? state : (told.server ?? state),
     ...(index === 0 && told.lastState ? { lastState: told.lastState } : {}),

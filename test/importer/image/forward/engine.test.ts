@@ -7,7 +7,7 @@ import * as fc from 'fast-check'
 import type { ImageFacts } from '../../../../importer/image/facts.ts'
 import { DiskWriter } from '../../../../importer/image/forward/disk-writer.ts'
 import { ForwardEngine, forwardLimits } from '../../../../importer/image/forward/engine.ts'
-import type { ForwardLimits } from '../../../../importer/image/forward/engine.ts'
+import type { ForwardCheckpoint, ForwardLimits, SeenTable } from '../../../../importer/image/forward/engine.ts'
 import type { ForwardCoding, ForwardExtent, ForwardReader } from '../../../../importer/image/forward/forward.ts'
 import { noise } from '../../../fixtures/images.ts'
 import { tempDir } from '../../../fixtures/server-process.ts'
@@ -94,8 +94,50 @@ async function convert({
     lent.fill(0xee)
   }
   await engine.end()
-  await disk.end()
+  await disk.settle()
   return { disk: target.bytes, stats: engine.stats }
+}
+
+/** The same by a series of engines, each of which knows only what the one before has told. `ends` are shares of the file. */
+async function convertInTurns({
+  file,
+  diskBytes,
+  reader,
+  chunks = [100_000],
+  ends,
+}: Omit<Conversion, 'limits' | 'scratchDirectory'> & { readonly ends: readonly number[] }): Promise<Converted> {
+  const target = new MemoryDisk(diskBytes)
+  const tables: SeenTable[] = []
+  const stops = [...ends.map((share) => Math.floor(share * file.length)).sort((a, b) => a - b), file.length]
+  let checkpoint: ForwardCheckpoint | undefined
+  let stats: ForwardEngine['stats'] | undefined
+  for (const stop of stops) {
+    const disk = new DiskWriter({ target, unitBytes, name: 'image', signal: never })
+    await using engine = new ForwardEngine({
+      reader,
+      facts: factsOf(diskBytes),
+      name: 'image',
+      disk,
+      signal: never,
+      onTable: (offset, bytes) => tables.push({ offset, bytes: Buffer.from(bytes) }),
+      ...(checkpoint === undefined ? {} : { resume: { checkpoint, tables: [...tables] } }),
+    })
+    let turns = 0
+    for (let at = checkpoint?.position ?? 0; at < stop; turns += 1) {
+      const lent = Buffer.from(file.subarray(at, Math.min(stop, at + (chunks[turns % chunks.length] ?? 1))))
+      at += lent.length
+      await engine.take(lent)
+      lent.fill(0xee)
+    }
+    if (stop === file.length) await engine.end()
+    await disk.settle()
+    checkpoint = engine.checkpoint()
+    assert.ok(checkpoint)
+    assert.equal(checkpoint.position, stop)
+    stats = engine.stats
+  }
+  assert.ok(stats)
+  return { disk: target.bytes, stats }
 }
 
 type Kind = 'table' | 'ignored' | 'junk' | ForwardCoding
@@ -244,6 +286,41 @@ describe('forward engine', { timeout: 300_000 }, () => {
       }),
       { numRuns: 150 },
     ))
+
+  it('goes on in other processes at any byte, with nothing written twice', () =>
+    fc.assert(
+      fc.asyncProperty(
+        layouts,
+        chunkings,
+        fc.array(fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }), { minLength: 1, maxLength: 5 }),
+        async ({ specs, fileOrder, diskOrder }, chunks, ends) => {
+          const { file, disk, reader } = layOut(specs, fileOrder, diskOrder)
+          const whole = await convert({ file, diskBytes: disk.length, reader, chunks })
+          const inTurns = await convertInTurns({ file, diskBytes: disk.length, reader, chunks, ends })
+          assert.ok(inTurns.disk.equals(disk))
+          assert.equal(inTurns.stats.extents, whole.stats.extents)
+        },
+      ),
+      { numRuns: 200 },
+    ))
+
+  it('gives no checkpoint while something lies in scratch', async () => {
+    await using scratch = await tempDir('spill')
+    const disk = new DiskWriter({ target: new MemoryDisk(512), unitBytes, name: 'image', signal: never })
+    await using engine = new ForwardEngine({
+      reader: (forward) => forward.table(1024 * kibibyte, 512, () => forward.complete()),
+      facts: factsOf(512),
+      name: 'image',
+      disk,
+      limits: { heldBytes: 128 * kibibyte, claims: 10 },
+      scratchDirectory: scratch.path,
+      signal: never,
+    })
+    await engine.take(noise(64 * kibibyte, 3))
+    assert.equal(engine.checkpoint()?.held.length, 1)
+    await engine.take(noise(512 * kibibyte, 3))
+    assert.equal(engine.checkpoint(), undefined)
+  })
 
   it('makes the same disk with little memory, few claims and a scratch directory, which is left empty', async () => {
     await using scratch = await tempDir('spill')

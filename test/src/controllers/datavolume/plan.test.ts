@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { annotations } from '../../../../src/api/names.ts'
 import { isOurs, planSync } from '../../../../src/controllers/datavolume/plan.ts'
-import type { SyncObservation, SyncPlan } from '../../../../src/controllers/datavolume/plan.ts'
+import type { SyncObservation, SyncPlan } from '../../../../src/controllers/datavolume/sync.ts'
 import {
   cdiConfig,
   claim,
@@ -21,7 +21,7 @@ function seen(facts: Partial<SyncObservation> = {}): SyncObservation {
     dataVolume: dataVolume(),
     target: undefined,
     prime: undefined,
-    importSource: undefined,
+    source: undefined,
     storageClasses: [storageClass()],
     storageProfiles: [storageProfile()],
     csiDrivers: [csiDriver()],
@@ -40,7 +40,7 @@ function planned<A extends SyncPlan['act']>(act: A, facts: Partial<SyncObservati
   return plan as Extract<SyncPlan, { act: A }>
 }
 
-const importSource = {
+const source = {
   apiVersion: 'cdi.kubevirt.io/v1beta1',
   kind: 'VolumeImportSource',
   metadata: { name: 'volume-import-source-uid-dv', namespace: 'vms', uid: 'u', resourceVersion: '1' },
@@ -84,14 +84,14 @@ describe('a DataVolume without a claim', () => {
       name: 'volume-import-source-uid-dv',
     })
     assert.equal(plan.claim.spec?.resources?.requests?.['storage'], '71135396')
-    assert.equal(plan.importSource?.metadata.name, 'volume-import-source-uid-dv')
-    assert.deepEqual(plan.importSource?.spec, { source: { http: { url: 'http://images.example/disk.qcow2' } } })
+    assert.equal(plan.source?.metadata.name, 'volume-import-source-uid-dv')
+    assert.deepEqual(plan.source?.spec, { source: { http: { url: 'http://images.example/disk.qcow2' } } })
   })
 
   it('carries the order on the claim itself in the direct mode', () => {
     const plan = planned('create', { dataVolume: dataVolume({ annotated: { [annotations.usePopulator]: 'false' } }) })
     assert.deepEqual(plan.dataVolumeAnnotations, {})
-    assert.equal(plan.importSource, undefined)
+    assert.equal(plan.source, undefined)
     assert.equal(plan.claim.spec?.dataSourceRef, undefined)
     const written = plan.claim.metadata.annotations ?? {}
     assert.equal(written[annotations.importSource], 'http')
@@ -111,10 +111,10 @@ describe('a DataVolume without a claim', () => {
   it('keeps the mode that was decided once, whatever drivers and classes came since', () => {
     const direct = dataVolume({ annotated: { [annotations.usePopulator]: 'false' } })
     const there = planned('create', { dataVolume: direct })
-    assert.equal(there.importSource, undefined)
+    assert.equal(there.source, undefined)
     assert.deepEqual(there.dataVolumeAnnotations, {})
     const populated = dataVolume({ annotated: { [annotations.usePopulator]: 'true' } })
-    assert.ok(planned('create', { dataVolume: populated, csiDrivers: [] }).importSource)
+    assert.ok(planned('create', { dataVolume: populated, csiDrivers: [] }).source)
   })
 
   it('refuses a mode that is no boolean', () => {
@@ -133,7 +133,7 @@ describe('a DataVolume without a claim', () => {
         spec: { preallocation: true, contentType: 'archive', source: { http: { url: 'http://x/a.tar' } } },
       }),
     })
-    assert.deepEqual(plan.importSource?.spec, {
+    assert.deepEqual(plan.source?.spec, {
       source: { http: { url: 'http://x/a.tar' } },
       contentType: 'archive',
       preallocation: true,
@@ -147,7 +147,7 @@ describe('a DataVolume without a claim', () => {
       { registry: { imageStream: 'fedora', pullMethod: 'node' } },
     ]) {
       const plan = planned('create', { dataVolume: dataVolume({ spec: { source } }) })
-      assert.deepEqual(plan.importSource?.spec, { source })
+      assert.deepEqual(plan.source?.spec, { source })
     }
   })
 
@@ -173,6 +173,18 @@ describe('a DataVolume without a claim', () => {
     })
   })
 
+  it('says no more than that there is no claim where the webhook completes claims, but tells why', () => {
+    const spec = { storage: { storageClassName: 'nothere', resources: { requests: { storage: '64Mi' } } } }
+    const labelled = dataVolume({ spec, labels: { 'cdi.kubevirt.io/applyStorageProfile': 'true' } })
+    assert.deepEqual(planned('tell', { dataVolume: labelled }).event, {
+      type: 'Warning',
+      reason: 'ErrClaimNotValid',
+      message: 'PVC spec is missing accessMode and no storageClass to choose profile',
+    })
+    const off = { ...cdiConfig(), spec: { webhookPvcRendering: 'Disabled' } }
+    planned('refuse', { dataVolume: labelled, cdiConfig: off })
+  })
+
   it('waits silently for a StorageProfile that has no status yet', () => {
     const spec = { storage: { storageClassName: 'csi', resources: { requests: { storage: '64Mi' } } } }
     planned('wait', { dataVolume: dataVolume({ spec }), storageProfiles: [] })
@@ -196,13 +208,22 @@ describe('a DataVolume without a claim', () => {
     })
     assert.equal(plan.claim.metadata.annotations?.[annotations.persistentVolumeList], '["pv-a","pv-b"]')
     assert.equal(plan.claim.spec?.dataSourceRef, undefined)
-    assert.equal(plan.importSource, undefined)
+    assert.equal(plan.source, undefined)
+  })
+
+  it('takes a volume so new that Kubernetes has not looked at it, and none that is or was in use', () => {
+    const claimRef = { namespace: 'vms', name: 'dv' }
+    const persistentVolumes = ['', 'Pending', 'Bound', 'Released', 'Failed'].map((phase) =>
+      volume({ name: `pv-${phase.toLowerCase() || 'new'}`, phase, claimRef }),
+    )
+    const plan = planned('create', { dataVolume: checked, persistentVolumes })
+    assert.equal(plan.claim.metadata.annotations?.[annotations.persistentVolumeList], '["pv-new","pv-pending"]')
   })
 
   it('is imported as usual when no volume lies ready', () => {
     const plan = planned('create', { dataVolume: checked })
     assert.equal(plan.claim.metadata.annotations?.[annotations.persistentVolumeList], undefined)
-    assert.ok(plan.importSource)
+    assert.ok(plan.source)
   })
 
   it('is left to the storage when it names a data source', () => {
@@ -211,7 +232,7 @@ describe('a DataVolume without a claim', () => {
     const served = planned('create', { dataVolume: dataVolume({ spec }) })
     assert.equal(served.claim.metadata.annotations?.[annotations.externalPopulation], 'true')
     assert.deepEqual(served.claim.spec?.dataSourceRef, dataSourceRef)
-    assert.equal(served.importSource, undefined)
+    assert.equal(served.source, undefined)
     assert.deepEqual(served.events, [])
     const not = planned('create', { dataVolume: dataVolume({ spec }), csiDrivers: [] })
     assert.deepEqual(
@@ -223,7 +244,7 @@ describe('a DataVolume without a claim', () => {
 
 describe('a DataVolume with a claim', () => {
   it('needs nothing more while the import runs', () => {
-    planned('none', { target: populatedTarget(), importSource, prime: prime() })
+    planned('none', { target: populatedTarget(), source, prime: prime() })
     planned('none', { target: directTarget() })
   })
 
@@ -290,15 +311,15 @@ describe('a DataVolume with a claim', () => {
   })
 
   it('makes a source again that was deleted too early, but not once P is there', () => {
-    planned('makeImportSource', { target: populatedTarget() })
+    planned('makeSource', { target: populatedTarget() })
     planned('none', { target: populatedTarget(), prime: prime() })
     planned('none', { target: populatedTarget({ annotated: { [annotations.podPhase]: 'Succeeded' } }) })
   })
 
   it('deletes the source when all is done', () => {
     const target = populatedTarget({ phase: 'Bound', annotated: { [annotations.podPhase]: 'Succeeded' } })
-    planned('none', { target, importSource })
-    planned('deleteImportSource', { target, importSource, dataVolume: dataVolume({ status: { phase: 'Succeeded' } }) })
+    planned('none', { target, source })
+    planned('deleteSource', { target, source, dataVolume: dataVolume({ status: { phase: 'Succeeded' } }) })
   })
 })
 
@@ -319,34 +340,111 @@ describe('a DataVolume of a container image', () => {
 
   it('keeps what it says itself, if only one of the four', () => {
     const labels = { 'instancetype.kubevirt.io/default-preference': 'mine' }
-    planned('none', { dataVolume: dataVolume({ spec: registry, labels }), target: filled, importSource })
+    planned('none', { dataVolume: dataVolume({ spec: registry, labels }), target: filled, source })
   })
 
   it('is the only one that does', () => {
-    planned('none', { dataVolume: dataVolume(), target: filled, importSource })
+    planned('none', { dataVolume: dataVolume(), target: filled, source })
   })
 
   it('has nothing to bear while the claim says nothing', () => {
-    planned('none', { dataVolume: dataVolume({ spec: registry }), target: populatedTarget(), importSource })
+    planned('none', { dataVolume: dataVolume({ spec: registry }), target: populatedTarget(), source })
   })
 })
 
 describe('whose DataVolume it is', () => {
-  it('answers for imports and for the storage, not for uploads and clones', () => {
+  it('answers for imports, uploads, clones and the storage, not for what nobody here fills', () => {
     assert.equal(isOurs(dataVolume()), true)
     for (const source of [
       { blank: {} },
       { s3: { url: 'https://x/b/k' } },
       { gcs: { url: 'gs://b/o' } },
       { registry: { url: 'docker://x/y' } },
+      { upload: {} },
+      { pvc: { namespace: 'a', name: 'b' } },
+      { snapshot: { namespace: 'a', name: 'b' } },
     ]) {
       assert.equal(isOurs(dataVolume({ spec: { source } })), true, JSON.stringify(source))
     }
-    assert.equal(isOurs(dataVolume({ spec: { source: { upload: {} } } })), false)
-    assert.equal(isOurs(dataVolume({ spec: { source: { pvc: { namespace: 'a', name: 'b' } } } })), false)
     assert.equal(
       isOurs(dataVolume({ spec: { source: undefined, sourceRef: { kind: 'DataSource', name: 'x' } } })),
-      false,
+      true,
     )
+    assert.equal(isOurs(dataVolume({ spec: { source: undefined } })), false)
+  })
+})
+
+describe('a DataVolume that a client fills', () => {
+  const upload = { source: { upload: {} } }
+
+  it('gets claim and source in populator mode as in the recordings', () => {
+    const plan = planned('create', { dataVolume: dataVolume({ spec: upload }) })
+    assert.deepEqual(plan.claim.spec?.dataSourceRef, {
+      apiGroup: 'cdi.kubevirt.io',
+      kind: 'VolumeUploadSource',
+      name: 'volume-upload-source-uid-dv',
+    })
+    assert.deepEqual(plan.claim.metadata.annotations, {
+      'cdi.kubevirt.io/createdForDataVolume': 'uid-dv',
+      'cdi.kubevirt.io/storage.contentType': 'kubevirt',
+      'cdi.kubevirt.io/storage.pod.restarts': '0',
+      'cdi.kubevirt.io/storage.preallocation.requested': 'false',
+      'cdi.kubevirt.io/storage.usePopulator': 'true',
+    })
+    assert.deepEqual(plan.source, {
+      apiVersion: 'cdi.kubevirt.io/v1beta1',
+      kind: 'VolumeUploadSource',
+      metadata: {
+        name: 'volume-upload-source-uid-dv',
+        namespace: 'vms',
+        ownerReferences: [
+          {
+            apiVersion: 'cdi.kubevirt.io/v1beta1',
+            kind: 'DataVolume',
+            name: 'dv',
+            uid: 'uid-dv',
+            controller: true,
+            blockOwnerDeletion: true,
+          },
+        ],
+      },
+      spec: {},
+      status: {},
+    })
+  })
+
+  it('says on the source only what it says itself', () => {
+    const spec = { ...upload, contentType: 'archive', preallocation: true } as const
+    assert.deepEqual(planned('create', { dataVolume: dataVolume({ spec }) }).source?.spec, {
+      contentType: 'archive',
+      preallocation: true,
+    })
+  })
+
+  it('marks the claim itself in the direct mode, and hands the checksum on in both', () => {
+    for (const mode of ['true', 'false']) {
+      const annotated = { [annotations.usePopulator]: mode, [annotations.uploadChecksum]: 'sha256:00' }
+      const plan = planned('create', { dataVolume: dataVolume({ spec: upload, annotated }) })
+      const written = plan.claim.metadata.annotations ?? {}
+      assert.equal(written[annotations.uploadTarget], mode === 'false' ? '' : undefined)
+      assert.equal(written[annotations.uploadChecksum], 'sha256:00')
+      assert.equal(plan.claim.spec?.dataSourceRef === undefined, mode === 'false')
+    }
+  })
+
+  it('makes its source anew while the claim waits for it, and deletes it when all is done', () => {
+    const target = populatedTarget({
+      spec: { dataSourceRef: { apiGroup: 'cdi.kubevirt.io', kind: 'VolumeUploadSource', name: 'x' } },
+    })
+    const made = planned('makeSource', { dataVolume: dataVolume({ spec: upload }), target })
+    assert.equal(made.source.kind, 'VolumeUploadSource')
+    planned('none', { dataVolume: dataVolume({ spec: upload }), target, prime: prime() })
+    const done = populatedTarget({ phase: 'Bound', annotated: { [annotations.podPhase]: 'Succeeded' } })
+    const there = { ...source, kind: 'VolumeUploadSource' }
+    planned('deleteSource', {
+      dataVolume: dataVolume({ spec: upload, status: { phase: 'Succeeded' } }),
+      target: done,
+      source: there,
+    })
   })
 })

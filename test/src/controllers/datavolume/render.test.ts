@@ -382,16 +382,28 @@ describe('annotations of the claim', () => {
   })
 })
 
-describe('a DataVolume that the webhook shall render', () => {
-  const labelled = disk.label('cdi.kubevirt.io/applyStorageProfile', 'true')
+describe('a DataVolume with the label of the webhook', () => {
+  const labelled = (builder: DataVolumeBuilder): DataVolumeBuilder =>
+    builder.label('cdi.kubevirt.io/applyStorageProfile', 'true')
+  const off = { cdiConfig: { ...cdiConfig(), spec: { webhookPvcRendering: 'Disabled' } } }
 
-  it('gives an unrendered claim that leaves the volume mode to the profile', () => {
-    const { spec } = claim(labelled, { webhookRenders: true })
-    assert.deepEqual(spec, { volumeMode: 'FromStorageProfile', resources: { requests: { storage: '64Mi' } } })
+  it('is completed here whether the webhook is on or off', () => {
+    for (const change of [{}, off]) {
+      const { spec } = claim(labelled(disk).mode('FromStorageProfile'), change)
+      assert.deepEqual(spec, {
+        storageClassName: 'standard',
+        volumeMode: 'Filesystem',
+        accessModes: ['ReadWriteOnce'],
+        resources: { requests: { storage: '71135396' } },
+      })
+    }
   })
 
-  it('is rendered here when the webhook is off', () => {
-    assert.equal(size(claim(labelled)), '71135396')
+  it('gives what was asked for to a snapshot that is restored, as the webhook does', () => {
+    const dataSourceRef = { apiGroup: 'snapshot.storage.k8s.io', kind: 'VolumeSnapshot', name: 'snap' }
+    const restored = labelled(dataVolume('dv').storage('64Mi').claim({ dataSourceRef }))
+    assert.equal(size(claim(restored)), '64Mi')
+    assert.equal(size(claim(restored, off)), '71135396')
   })
 })
 

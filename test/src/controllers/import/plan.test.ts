@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { annotations } from '../../../../src/api/names.ts'
-import { diedPodDelayMs, planImport } from '../../../../src/controllers/import/plan.ts'
+import { planImport } from '../../../../src/controllers/import/plan.ts'
 import type { ImportObservation } from '../../../../src/controllers/import/plan.ts'
 import { patched } from '../../../../src/controllers/shared/annotated.ts'
-import { cdiConfig, claim, completeWords, directTarget, exited, importerPod, prime } from '../fixtures.ts'
+import { diedPodDelayMs } from '../../../../src/controllers/shared/pod-state.ts'
+import { cdiConfig, claim, completeWords, directTarget, exited, importerPod, prime, storageClass } from '../fixtures.ts'
 
 const now = Date.parse('2026-01-01T01:00:00Z')
 
@@ -16,6 +17,7 @@ function seen(facts: Partial<ImportObservation> = {}): ImportObservation {
     scratch: undefined,
     config: cdiConfig(),
     honorWaitForFirstConsumer: true,
+    storageClass: storageClass({ wffc: true }),
     newestEvent: undefined,
     now,
     ...facts,
@@ -38,6 +40,12 @@ describe('the import controller', () => {
 
   it('starts a worker on P before P is bound, since P wants immediate binding', () => {
     assert.notEqual(planImport(seen({ carrier: prime({ phase: 'Pending' }) })).pod, 'keep')
+  })
+
+  it('waits with a worker until P is bound where that needs no worker', () => {
+    const facts = { storageClass: storageClass(), honorWaitForFirstConsumer: false }
+    assert.equal(planImport(seen({ ...facts, carrier: prime({ phase: 'Pending' }) })).pod, 'keep')
+    assert.notEqual(planImport(seen({ ...facts, carrier: prime({ phase: 'Bound' }) })).pod, 'keep')
   })
 
   it('waits with a worker on T itself until T is bound', () => {

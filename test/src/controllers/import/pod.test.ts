@@ -4,7 +4,7 @@ import type { Container } from '../../../../src/api/kinds.ts'
 import { annotations } from '../../../../src/api/names.ts'
 import { renderImporterPod } from '../../../../src/controllers/import/pod.ts'
 import type { ImporterPodInput } from '../../../../src/controllers/import/pod.ts'
-import { renderScratchClaim } from '../../../../src/controllers/import/scratch.ts'
+import { renderScratchClaim } from '../../../../src/controllers/shared/scratch.ts'
 import { cdiConfig, claim, importerPod, populatedTarget, prime } from '../fixtures.ts'
 
 const resources = { limits: { cpu: '750m', memory: '600M' }, requests: { cpu: '100m', memory: '60M' } }

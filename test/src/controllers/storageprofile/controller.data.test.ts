@@ -56,7 +56,7 @@ describe('StorageProfiles and CDIConfig in an API server', () => {
     client = api.client()
     await installCrds(client)
     const log = silentLog()
-    const caches = createCaches({ client, log })
+    const caches = createCaches({ client, log, cdiNamespace: 'cdi' })
     const stop = new AbortController()
     const filled = caches.start(stop.signal)
     const shared = {
@@ -67,7 +67,10 @@ describe('StorageProfiles and CDIConfig in an API server', () => {
       installer: { partOf: 'testing' },
       ownWrites: new OwnWrites(),
     }
-    const specs = [storageProfileController({ ...shared, metrics }), configController(shared)]
+    const specs = [
+      storageProfileController({ ...shared, metrics }),
+      configController({ ...shared, cdiNamespace: 'cdi' }),
+    ]
     const running = specs.map((spec) => runController(spec, { log, signal: stop.signal }))
     stack.defer(async () => {
       stop.abort()

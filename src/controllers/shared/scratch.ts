@@ -4,13 +4,13 @@ import type { InstallerLabels } from '../../api/names.ts'
 import type { CDIConfig, PersistentVolumeClaim, Pod } from '../../api/kinds.ts'
 import type { NewObject } from '../../kube/object.ts'
 import { parseQuantity, requiredBytes, roundUpToMebibyte, usableBytes } from '../../quantity.ts'
-import { annotationOf } from '../shared/annotated.ts'
-import { isPrime } from '../shared/claim.ts'
+import { annotationOf } from './annotated.ts'
+import { isPrime } from './claim.ts'
 import { controllerRef } from '../../kube/owners.ts'
 
 export interface ScratchInput {
   readonly carrier: PersistentVolumeClaim
-  /** The importer pod, which owns the scratch claim so that both go together. */
+  /** The worker's pod, which owns the scratch claim so that both go together. */
   readonly pod: Pod
   readonly config: CDIConfig | undefined
   readonly installer: InstallerLabels
