@@ -30,6 +30,19 @@ export function gauge<Label extends string>(registry: Registry, facts: MetricFac
   return known ?? new Gauge({ name, help, labelNames: [...labels], registers: [registry] })
 }
 
+/** A gauge whose value is asked for at each scrape. */
+export function measured(registry: Registry, { name, help }: MetricFacts<never>, read: () => number): void {
+  const asked = new Gauge({
+    name,
+    help,
+    collect() {
+      this.set(read())
+    },
+    registers: [],
+  })
+  registry.registerMetric(asked)
+}
+
 /** @param facts.buckets upper bounds, in the unit that the name tells */
 export function histogram<Label extends string>(
   registry: Registry,

@@ -7,6 +7,7 @@ import { connect } from '../src/kube/client.ts'
 import { serviceAccountDirectory } from '../src/kube/in-cluster.ts'
 import { clusterAuthorizer } from '../src/kube/metrics-access.ts'
 import { serveMetrics } from '../src/kube/metrics-server.ts'
+import { watchTlsProfile } from '../src/tls-profile-watch.ts'
 import { createLog } from '../src/log.ts'
 import { createRegistry } from '../src/metrics.ts'
 import { parseProxyConfig } from './config.ts'
@@ -24,7 +25,7 @@ export async function main(args: readonly string[]): Promise<void> {
   const isInCluster = env['KUBERNETES_SERVICE_HOST'] !== undefined && env['KUBECONFIG'] === undefined
   const config = parseProxyConfig(env, client.namespace)
   const metrics = createRegistry()
-  await using _metrics = await serveMetrics({
+  await using metricsServer = await serveMetrics({
     metrics,
     log,
     port: config.metricsPort,
@@ -33,6 +34,7 @@ export async function main(args: readonly string[]): Promise<void> {
   })
   const ca = isInCluster ? await readFile(join(serviceAccountDirectory, 'ca.crt'), 'utf8') : undefined
   await using userApi = ca === undefined ? null : new UserApi({ server: client.server, ca: () => ca, now: Date.now })
+  const profiles = watchTlsProfile({ client, log, onChange: metricsServer.setTlsProfile, signal: stop.signal })
   try {
     await runProxy({
       config,
@@ -45,6 +47,8 @@ export async function main(args: readonly string[]): Promise<void> {
       signal: stop.signal,
     })
   } finally {
+    stop.abort()
+    await profiles
     await client.close()
   }
 }

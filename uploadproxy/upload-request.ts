@@ -11,7 +11,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Clock } from '../src/kube/clock.ts'
 import type { ObjectKey } from '../src/kube/object.ts'
 import type { Log } from '../src/log.ts'
-import { TokenError } from '../src/tokens/token.ts'
+import { ForeignClaimsError, TokenError } from '../src/tokens/token.ts'
 import type { TokenClaims } from '../src/tokens/token.ts'
 import { answer } from './answer.ts'
 import type { Linger } from './answer.ts'
@@ -26,7 +26,7 @@ import type { UploadMetrics, UploadOutcome } from './upload-metrics.ts'
 import type { UploadServers } from './upload-servers.ts'
 
 export interface UploadDeps {
-  /** @throws {TokenError} for a token that is none of ours, or not valid any more */
+  /** @throws {TokenError} for a token that is none of ours, or not valid any more; ForeignClaimsError if it is no upload's */
   readonly verifyToken: (token: string) => Promise<TokenClaims>
   readonly looks: ClaimLooks
   readonly servers: UploadServers
@@ -138,6 +138,7 @@ async function serve(deps: UploadDeps, upload: UploadRequest, onBytes: (count: n
   try {
     claims = await deps.verifyToken(token)
   } catch (error) {
+    if (error instanceof ForeignClaimsError) return refuse(400)
     if (error instanceof TokenError) return refuse(401)
     throw error
   }

@@ -9,6 +9,7 @@ import type { Clock } from '../sources/clock.ts'
 import type { Extent } from '../target/coverage.ts'
 import { sectionDigest } from '../upload/clone/wire.ts'
 import type { CloneState } from '../upload/clone/wire.ts'
+import { compareStretches } from './compare.ts'
 import type { SourceDisk } from './disk.ts'
 import { Packing } from './packing.ts'
 import type { Patience } from './patience.ts'
@@ -69,6 +70,8 @@ class Sending {
   #sections = 0
   #packedSections = 0
   #isCounted = false
+  /** What is at the target was sent by this process, or proved to be what the source holds. */
+  #isOwn = false
 
   constructor(options: SendDisk) {
     this.#options = options
@@ -79,19 +82,33 @@ class Sending {
     const { disk, target, log, signal } = this.#options
     if (state === undefined || state.state === 'failed') return []
     if (state.state === 'done') return 'done'
-    if (state.id === disk.id && state.length === disk.sizeBytes) {
-      return state.ranges.map(([start, end]) => ({ start, end }))
-    }
+    const there = state.ranges.map(([start, end]) => ({ start, end }))
+    const isSame = state.id === disk.id && state.length === disk.sizeBytes
+    // What is being finished was whole, whatever became of the source since.
+    if (isSame && (state.state === 'finishing' || (await this.#isProved(there)))) return there
     if (state.state === 'finishing') throw new CdiError('CDI_CLONE_REFUSED', 'the target is finishing another disk')
     log.warn({ id: state.id, length: state.length }, 'the source is another one than before, beginning anew')
     await target.drop(signal)
     return []
   }
 
+  /**
+   * Whether what an earlier cloner sent is what the source holds. Of a file its inode and time have told so; a device does
+   * not say whether somebody wrote to it since, so both sides are read and compared, once.
+   */
+  async #isProved(there: readonly Extent[]): Promise<boolean> {
+    const { disk, target, patience, log, signal } = this.#options
+    if (this.#isOwn || disk.kind === 'file' || there.length === 0) return true
+    const isSame = await compareStretches({ disk, target, there, streams, patience, signal })
+    log.info({ bytes: bytesOf(there), isSame }, 'compared what an earlier cloner sent')
+    return isSame
+  }
+
   /** Sends everything but what is there. */
   async send(there: readonly Extent[]): Promise<void> {
     const { disk, data, log } = this.#options
     const { sizeBytes } = disk
+    this.#isOwn = true
     const missing = missingOf(there, sizeBytes)
     const windows = planWindows({ sizeBytes, missing, data, windowBytes })
     this.#count(windows)

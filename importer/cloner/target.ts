@@ -9,8 +9,10 @@ import { CdiError, errorTable } from '../../src/errors.ts'
 import type { ErrorCode } from '../../src/errors.ts'
 import { uploadErrorHeader } from '../../src/api/upload-env.ts'
 import { IdleWatchdog } from '../sources/watchdog.ts'
+import type { Extent } from '../target/coverage.ts'
 import {
   cloneArchivePath,
+  cloneDigestPath,
   cloneDiskPath,
   cloneIdHeader,
   cloneTargetPath,
@@ -120,6 +122,17 @@ export class CloneTarget implements AsyncDisposable {
       signal,
     })
     return Number(headers[tookHeader] ?? 0)
+  }
+
+  /** SHA-256 of a stretch that is there, as the target holds it, in hexadecimal digits. */
+  async digest(id: string, { start, end }: Extent, signal: AbortSignal): Promise<string> {
+    const { headers } = await this.#expect([204], {
+      method: 'GET',
+      path: cloneDigestPath,
+      headers: { [cloneIdHeader]: id, range: `bytes=${start}-${end - 1}` },
+      signal,
+    })
+    return String(headers[digestHeader])
   }
 
   /** Says that all was sent. `missing`: something is not there. */

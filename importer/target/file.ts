@@ -4,6 +4,7 @@ import { open, rm, statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { CdiError } from '../../src/errors.ts'
 import type { Log } from '../../src/log.ts'
+import { requiredBytes } from '../../src/quantity.ts'
 import { DiskTarget } from './disk-target.ts'
 import type { OpenDisk } from './disk-target.ts'
 import { openFault } from './faults.ts'
@@ -16,8 +17,11 @@ export interface FileTargetOptions {
   readonly path: string
   /** What the file may grow to at most; what is free in the file system if that is less. */
   readonly capacityBytes?: number
-  /** The disk may have holes for which there is no room: it may be larger than what is free, up to `capacityBytes`. */
-  readonly mayOvercommit?: boolean
+  /**
+   * The disk may have holes for which there is no room: it may be as large as `capacityBytes`, and as large as the volume
+   * under the file system, of which that takes this share for itself (a decimal text such as `0.06`).
+   */
+  readonly overcommit?: string
   readonly preallocate: boolean
   readonly log: Log
 }
@@ -27,7 +31,7 @@ export async function createFileTarget({ path, preallocate, log, ...limits }: Fi
   try {
     // Before measuring: what an earlier attempt took up is ours.
     await rm(path, { force: true })
-    const { bavail, bsize } = await statfs(dirname(path))
+    const { bavail, blocks, bsize } = await statfs(dirname(path))
     const handle = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, fileMode)
     try {
       // Whatever the umask says.
@@ -37,7 +41,7 @@ export async function createFileTarget({ path, preallocate, log, ...limits }: Fi
       throw error
     }
     const free = bavail * bsize
-    return new FileTarget({ path, handle, preallocate, log, ...roomOf(free, limits) })
+    return new FileTarget({ path, handle, preallocate, log, ...roomOf(free, blocks * bsize, limits) })
   } catch (error) {
     throw openFault(path, error)
   }
@@ -55,14 +59,14 @@ export async function reopenFileTarget({
   ...limits
 }: FileTargetOptions & { readonly leastBytes: number }): Promise<FileTarget> {
   try {
-    const { bavail, bsize } = await statfs(dirname(path))
+    const { bavail, blocks: total, bsize } = await statfs(dirname(path))
     const handle = await open(path, constants.O_RDWR | constants.O_NOFOLLOW)
     try {
       const { size, blocks } = await handle.stat()
       if (size < leastBytes) throw new CdiError('CDI_TARGET_INVALID', `${path} has ${size} bytes only`)
       // What it takes up already is ours.
       const free = bavail * bsize + blocks * statBlockBytes
-      return new FileTarget({ path, handle, preallocate, log, ...roomOf(free, limits) })
+      return new FileTarget({ path, handle, preallocate, log, ...roomOf(free, total * bsize, limits) })
     } catch (error) {
       await handle.close()
       throw error
@@ -72,13 +76,16 @@ export async function reopenFileTarget({
   }
 }
 
-/** What fits into a file system with so many free bytes, and how large a disk there may be. */
+/** What fits into a file system with so many bytes, some of them free, and how large a disk there may be. */
 function roomOf(
   free: number,
-  { capacityBytes: most = free, mayOvercommit = false }: Pick<FileTargetOptions, 'capacityBytes' | 'mayOvercommit'>,
+  total: number,
+  { capacityBytes: most = free, overcommit }: Pick<FileTargetOptions, 'capacityBytes' | 'overcommit'>,
 ): Pick<OpenDisk, 'capacityBytes' | 'largestDiskBytes'> {
   const capacityBytes = Math.min(free, most)
-  return { capacityBytes, largestDiskBytes: mayOvercommit ? most : capacityBytes }
+  if (overcommit === undefined) return { capacityBytes, largestDiskBytes: capacityBytes }
+  // Storage that rounds volumes up makes more than was asked for, of the source as of this one.
+  return { capacityBytes, largestDiskBytes: Math.max(most, requiredBytes(overcommit, total)) }
 }
 
 /** Unit of `blocks` in what stat(2) tells. */

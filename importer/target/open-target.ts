@@ -15,7 +15,7 @@ export interface OpenTarget {
   /** What a file may grow to at most; devices have their own size. */
   readonly capacityBytes?: number
   /** A file may have holes for which there is no room; see {@link createFileTarget}. */
-  readonly mayOvercommit?: boolean
+  readonly overcommit?: string
   /** Back every byte by storage. */
   readonly preallocate: boolean
   readonly log: Log

@@ -9,6 +9,7 @@
  * arrived. What an earlier process wrote and did not note counts for nothing and is written again. Memory is bounded: two
  * to four MiB for each piece that is being received, of which there are {@link mostPieces} at most.
  */
+import { createHash } from 'node:crypto'
 import { CdiError } from '../../src/errors.ts'
 import type { Log } from '../../src/log.ts'
 import { isVhdFooter } from '../formats/detect.ts'
@@ -96,7 +97,7 @@ export class RawTransfer implements Transfer {
   readonly #inTurn = oneAfterTheOther()
   #syncing: Promise<void> | undefined
   #nextSync: Promise<void> | undefined
-  readonly #pieces = new Set<Promise<void>>()
+  readonly #pieces = new Set<Promise<unknown>>()
   /** Each counts what has arrived of a piece that is being received. */
   readonly #counts = new Set<() => Promise<void>>()
   /** Of `fill`, since its last sync. */
@@ -248,6 +249,14 @@ export class RawTransfer implements Transfer {
     return this.#nextSync
   }
 
+  /**
+   * SHA-256, in hexadecimal digits, of a stretch as the volume holds it; undefined if not all of it is there. Throws
+   * CDI_TARGET_*.
+   */
+  digestOf(stretch: Extent): Promise<string | undefined> {
+    return this.#amongPieces(this.#digestOf(stretch))
+  }
+
   finish(): Promise<UploadResult> {
     this.#finishing ??= this.#finish()
     return this.#finishing
@@ -286,10 +295,10 @@ export class RawTransfer implements Transfer {
     await Promise.allSettled([this.#nextSync, this.#syncing])
   }
 
-  async #amongPieces(piece: Promise<void>): Promise<void> {
+  async #amongPieces<T>(piece: Promise<T>): Promise<T> {
     this.#pieces.add(piece)
     try {
-      await piece
+      return await piece
     } finally {
       this.#pieces.delete(piece)
     }
@@ -490,6 +499,18 @@ export class RawTransfer implements Transfer {
       at += bytes.length
     }
     for (const digest of digests) digest.verify()
+  }
+
+  async #digestOf({ start, end }: Extent): Promise<string | undefined> {
+    // Before a sync, what counts as zeros may still be what stood there of old.
+    await this.sync()
+    if (!this.#durable.covers(start, end)) return undefined
+    const hash = createHash('sha256')
+    for (let at = start; at < end; at += readBytes) {
+      this.#stop.signal.throwIfAborted()
+      hash.update(await this.#read(at, Math.min(readBytes, end - at)))
+    }
+    return hash.digest('hex')
   }
 
   /** What the volume holds, the footer that is held too. */

@@ -11,11 +11,12 @@ export function targetOptions({
   preallocate,
   requestedBytes,
   mayOvercommit = false,
+  filesystemOverhead,
 }: Volume): Omit<OpenTarget, 'log'> {
   return {
     path: targetPath,
     preallocate,
-    mayOvercommit,
+    ...(mayOvercommit ? { overcommit: filesystemOverhead } : {}),
     ...(requestedBytes === undefined ? {} : { capacityBytes: requestedBytes }),
   }
 }

@@ -191,6 +191,7 @@ export const messages = {
   registryNeedsKubevirt: 'ContentType must be kubevirt when Source is Registry',
   missingSize: 'PVC Spec is not valid - missing storage size',
   sizeTooSmall: 'PVC Spec is not valid - storage size should be at least 1MiB',
+  sizeOutOfRange: (size: string) => `PVC Spec is not valid - storage size ${size} is more than 4Pi`,
 
   clonePending: 'Clone Pending',
   cloneComplete: 'Clone Complete',

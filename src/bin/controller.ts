@@ -4,6 +4,7 @@ import { connect } from '../kube/client.ts'
 import { LeadershipLostError } from '../kube/leader.ts'
 import { clusterAuthorizer } from '../kube/metrics-access.ts'
 import { serveMetrics } from '../kube/metrics-server.ts'
+import { watchTlsProfile } from '../tls-profile-watch.ts'
 import { createLog } from '../log.ts'
 import { createRegistry } from '../metrics.ts'
 import { runControllers } from '../controllers/run.ts'
@@ -22,13 +23,14 @@ export async function main(args: readonly string[]): Promise<void> {
   const client = connect({ userAgent: 'cdi-controller' })
   const inCluster = env['KUBERNETES_SERVICE_HOST'] !== undefined && env['KUBECONFIG'] === undefined
   const metrics = createRegistry()
-  await using _server = await serveMetrics({
+  await using server = await serveMetrics({
     metrics,
     log,
     port: Number(env['METRICS_PORT'] ?? metricsPort),
     commonName: 'cdi-deployment',
     ...(inCluster ? { authorize: clusterAuthorizer({ client }) } : { host: '127.0.0.1' }),
   })
+  const profiles = watchTlsProfile({ client, log, onChange: server.setTlsProfile, signal: stop.signal })
   try {
     await runControllers({
       client,
@@ -50,6 +52,8 @@ export async function main(args: readonly string[]): Promise<void> {
     // Somebody else leads: nothing may be finished in peace, the kubelet starts this anew.
     process.exit(1)
   } finally {
+    stop.abort()
+    await profiles
     await client.close()
   }
 }

@@ -14,6 +14,7 @@ import { cloneTokens } from './clone/tokens.ts'
 import { configController } from './config/controller.ts'
 import { dataSourceController } from './datasource/controller.ts'
 import { dataVolumeController } from './datavolume/controller.ts'
+import { showPending } from './datavolume/pending-metric.ts'
 import { importController } from './import/controller.ts'
 import { objectTransferController } from './objecttransfer/controller.ts'
 import { importPopulation } from './populators/import.ts'
@@ -53,6 +54,7 @@ export async function runControllers(options: ControllersOptions): Promise<void>
   const { client, log, metrics, namespace, host, settings, contractLog, signal } = options
   const clock = systemClock
   const caches = createCaches({ client, log, metrics, cdiNamespace: namespace })
+  showPending(metrics, caches.dataVolumes)
   const filled = caches.start(signal)
   await runAsLeader({
     client,

@@ -9,6 +9,8 @@ import type { AddressInfo } from 'node:net'
 import type { Registry } from 'prom-client'
 import { closable } from '../closable-server.ts'
 import type { Log } from '../log.ts'
+import { tlsProfileOf } from '../tls-profile.ts'
+import type { TlsProfile } from '../tls-profile.ts'
 import type { Authorize } from './metrics-access.ts'
 
 export interface MetricsServerOptions {
@@ -27,16 +29,26 @@ export interface MetricsServerOptions {
 
 export interface MetricsServer extends AsyncDisposable {
   readonly port: number
+  /** From now on for every handshake; one that OpenSSL does not take is logged, and the former stays. */
+  readonly setTlsProfile: (profile: TlsProfile) => void
 }
 
-/** Starts the server; rejects when the port cannot be had. */
+/** Starts the server with the profile Intermediate; rejects when the port cannot be had. */
 export async function serveMetrics(options: MetricsServerOptions): Promise<MetricsServer> {
   const { selfSigned } = await import('../certs/self-signed.ts')
   const { certPem, keyPem } = await selfSigned({
     commonName: options.commonName,
     hosts: [options.commonName, 'localhost', '127.0.0.1'],
   })
-  const server = createServer({ cert: certPem, key: keyPem, ALPNProtocols: ['http/1.1'] }, (request, response) => {
+  const contextOf = ({ minVersion, ciphers }: TlsProfile) => ({
+    cert: certPem,
+    key: keyPem,
+    minVersion,
+    ciphers,
+    dhparam: 'auto',
+  })
+  const context = contextOf(tlsProfileOf(undefined))
+  const server = createServer({ ...context, ALPNProtocols: ['http/1.1'] }, (request, response) => {
     answer(options, request, response).catch((error: unknown) => {
       options.log.error({ err: error }, 'cannot serve metrics')
       if (response.headersSent) response.destroy()
@@ -47,6 +59,13 @@ export async function serveMetrics(options: MetricsServerOptions): Promise<Metri
   await listen(server, options)
   return {
     port: (server.address() as AddressInfo).port,
+    setTlsProfile: (profile) => {
+      try {
+        server.setSecureContext(contextOf(profile))
+      } catch (error) {
+        options.log.error({ err: error }, 'TLS profile cannot be used for metrics, the former one stays')
+      }
+    },
     [Symbol.asyncDispose]: close,
   }
 }

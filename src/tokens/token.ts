@@ -37,6 +37,14 @@ export class TokenError extends Error {
   }
 }
 
+/** The token is ours and valid, but not for what uploads and clones are. */
+export class ForeignClaimsError extends TokenError {
+  constructor() {
+    super('the claims are not those of an upload or a clone')
+    this.name = 'ForeignClaimsError'
+  }
+}
+
 export async function signToken(options: {
   readonly claims: TokenClaims
   /** RSA. */
@@ -94,7 +102,7 @@ export async function verifyToken(options: {
   // The library looks at this one only where a greatest age is asked for.
   if ((payload.iat ?? 0) > Math.floor(now / 1000) + leewaySeconds) throw new TokenError('issued in the future')
   const claims = claimsOf(payload)
-  if (claims === undefined) throw new TokenError('the claims are not those of an upload or a clone')
+  if (claims === undefined) throw new ForeignClaimsError()
   return claims
 }
 

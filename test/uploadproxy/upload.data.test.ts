@@ -89,7 +89,15 @@ describe('the upload proxy', () => {
 
     it('answers tokens for something else with 400 and nothing', async () => {
       const pods = { group: '', version: 'v1', resource: 'pods' }
-      for (const claims of [{ operation: 'Clone' as const }, { name: '' }, { namespace: '' }, { resource: pods }]) {
+      const others = [
+        { operation: 'Clone' as const },
+        { operation: 'Delete' as unknown as 'Upload' },
+        { name: '' },
+        { name: 7 as unknown as string },
+        { namespace: '' },
+        { resource: pods },
+      ]
+      for (const claims of others) {
         const { status, body } = await post('d', { authorization: `Bearer ${await proxy.token('d', claims)}` })
         assert.deepEqual([status, body], [400, ''])
       }

@@ -1,5 +1,6 @@
 /** The disk of a clone, section by section: the server's side of {@link import('./wire.ts')}. */
 import { CdiError } from '../../../src/errors.ts'
+import type { Extent } from '../../target/coverage.ts'
 import { RequestRefusal, answerTo } from '../answers.ts'
 import type { Protocol } from '../context.ts'
 import type { Exchange } from '../exchange.ts'
@@ -13,7 +14,7 @@ import { answerWith, patienceMs } from '../resumable/upload.ts'
 import type { Upload } from '../resumable/upload.ts'
 import type { Uploads } from '../resumable/uploads.ts'
 import { SectionRoom, takeSection } from './section-body.ts'
-import { cloneDiskPath, cloneIdHeader, digestHeader, tookHeader } from './wire.ts'
+import { cloneDigestPath, cloneDiskPath, cloneIdHeader, digestHeader, mostDigestBytes, tookHeader } from './wire.ts'
 import type { CloneState } from './wire.ts'
 
 /** Sections that are taken at the same time, each with a buffer of its own; others wait. */
@@ -27,7 +28,10 @@ export interface CloneDiskOptions {
 
 export function cloneDiskProtocol(options: CloneDiskOptions): Protocol {
   const handler = new CloneDisk(options)
-  return { serves: (path) => path === cloneDiskPath, handle: (exchange) => handler.handle(exchange) }
+  return {
+    serves: (path) => path === cloneDiskPath || path === cloneDigestPath,
+    handle: (exchange) => handler.handle(exchange),
+  }
 }
 
 class CloneDisk {
@@ -54,6 +58,7 @@ class CloneDisk {
   }
 
   #dispatch(exchange: Exchange): Promise<void> {
+    if (exchange.path === cloneDigestPath) return this.#digest(exchange)
     switch (exchange.method) {
       case 'PUT':
         return this.#put(exchange)
@@ -100,6 +105,19 @@ class CloneDisk {
     await answer(upload, exchange, 200)
   }
 
+  /** Lets a cloner prove that what an earlier one sent is what its source holds. */
+  async #digest(exchange: Exchange): Promise<void> {
+    if (exchange.method !== 'GET') throw new RequestRefusal(405, 'the method is GET')
+    const upload = this.#mine()
+    assertSame(upload, idOf(exchange))
+    upload.assertThere()
+    const stretch = stretchOf(exchange)
+    const digest = await rawOf(upload).digestOf(stretch)
+    if (digest === undefined)
+      throw new RequestRefusal(409, `bytes ${stretch.start} to ${stretch.end - 1} are not there`)
+    await exchange.answer({ status: 204, headers: { [digestHeader]: digest } })
+  }
+
   async #finish(exchange: Exchange): Promise<void> {
     const upload = this.#mine()
     assertSame(upload, idOf(exchange))
@@ -139,6 +157,15 @@ function idOf(exchange: Exchange): string {
   const id = exchange.header(cloneIdHeader) ?? ''
   if (!idPattern.test(id)) throw new RequestRefusal(400, `the header ${cloneIdHeader} names the disk`)
   return id
+}
+
+function stretchOf(exchange: Exchange): Extent {
+  const [, first, last] = /^bytes=([0-9]{1,15})-([0-9]{1,15})$/.exec(exchange.header('range') ?? '') ?? []
+  const stretch = { start: Number(first), end: Number(last) + 1 }
+  if (!(stretch.start < stretch.end && stretch.end - stretch.start <= mostDigestBytes)) {
+    throw new RequestRefusal(400, `the header Range names a stretch of ${mostDigestBytes} bytes at most`)
+  }
+  return stretch
 }
 
 function assertSame({ id }: Upload, wanted: string): void {

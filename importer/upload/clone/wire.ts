@@ -7,6 +7,8 @@
  *   POST /v1beta1/clone-disk     all was sent: 200 with the state when the volume is finished, 202 when that takes longer,
  *                                409 with the state if something is not there (any more)
  *   DELETE /v1beta1/clone-disk   drops what is there: the source is another one than before
+ *   GET  /v1beta1/clone-digest   of the stretch in `Range: bytes=FIRST-LAST`, of which everything is there: 204, its SHA-256
+ *                                in {@link digestHeader}
  *   GET  /v1beta1/clone-target   {@link CloneTargetFacts}
  *   POST /v1beta1/clone-archive  the tree of a volume as a tar stream in frames (frames.ts); 200 when the volume is finished
  *
@@ -21,6 +23,7 @@ import type { Extent } from '../../target/coverage.ts'
 import type { DiskState } from '../resumable/disk-state.ts'
 
 export const cloneDiskPath = '/v1beta1/clone-disk'
+export const cloneDigestPath = '/v1beta1/clone-digest'
 export const cloneTargetPath = '/v1beta1/clone-target'
 export const cloneArchivePath = '/v1beta1/clone-archive'
 
@@ -32,6 +35,9 @@ export const sparseHeader = 'cdi-clone-sparse'
 export const digestHeader = 'cdi-clone-digest'
 /** Of an answer: how long the server had to do with the section after it was there, in milliseconds. */
 export const tookHeader = 'cdi-clone-took'
+
+/** The most that one digest is asked of, in bytes. */
+export const mostDigestBytes = 64 * 1024 * 1024
 
 /** The most data of a section, in bytes; also the size of the buffers on both sides. */
 export const mostDataBytes = 4 * 1024 * 1024

@@ -82,9 +82,11 @@ function problemOfCopy(seen: CloneObservation, claim: PersistentVolumeClaim): st
   const { target } = seen
   const difference = differenceOf(claim, target)
   if (difference !== undefined) return difference
-  if (isPermissive(seen) || isCompleted(target)) return undefined
+  if (isPermissive(seen)) return undefined
   const [source, wanted] = [claimSize(seen, claim), targetSize(seen)]
-  return source && wanted && tooSmallForCopy(source, wanted)
+  if (!source || !wanted) return undefined
+  // What the webhook completed says how much is to be copied; room for the file system is added to that.
+  return tooSmallForCopy(source, isCompleted(target) ? { ...wanted, overhead: '0' } : wanted)
 }
 
 function isPermissive({ target }: CloneObservation): boolean {

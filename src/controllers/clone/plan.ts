@@ -127,6 +127,8 @@ function planPending(seen: CloneObservation): ClonePlan {
     return stopped(seen, messages.inTreeStorageClass(pvc, provisioner))
   }
   if (waitsForConsumer(seen)) {
+    // What stood in the way stands there no longer.
+    if (hasAnnotation(target, annotations.cloneError)) return waiting(seen, 'no consumer has been scheduled yet')
     const annotated = changes(seen, boundOf(target, newestText(seen.targetEvents)))
     return { ...nothing, because: 'no consumer has been scheduled yet', annotations: annotated }
   }

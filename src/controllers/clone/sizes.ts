@@ -47,8 +47,8 @@ export function tooSmallForCopy(source: VolumeSize, target: VolumeSize): string 
 }
 
 /**
- * What the claim asks for that receives a copy. A claim that the webhook completes says only what is to be copied, so room for
- * the file system is added here; everybody else has said how large the volume is to be.
+ * What the claim asks for that receives a copy. A claim that the webhook completes says only how much is to be copied, so room
+ * for the file system is added here, as far as the source needs it; everybody else has said how large the volume is to be.
  */
 export function receiverBytes({
   source,
@@ -59,5 +59,6 @@ export function receiverBytes({
   readonly target: VolumeSize
   readonly isCompleted: boolean
 }): number {
-  return isCompleted ? Math.max(target.bytes, sizeFor(target, roomIn(source))) : target.bytes
+  const copiedBytes = Math.min(target.bytes, roomIn(source))
+  return isCompleted ? Math.max(target.bytes, sizeFor(target, copiedBytes)) : target.bytes
 }

@@ -3,7 +3,7 @@
  * certificates are files and not values of the environment, so that they stand in no manifest (docs/differences.md).
  */
 import { clonerMetricsPort, clonerPaths, clonerSecretKeys, renderClonerEnv } from '../../api/cloner-env.ts'
-import { annotations, labels, labelValues, recommendedLabels, serviceName, sourcePodName } from '../../api/names.ts'
+import { annotations, labels, labelValues, recommendedLabels, sourcePodName } from '../../api/names.ts'
 import type { InstallerLabels } from '../../api/names.ts'
 import { uploadServerPort } from '../../api/upload-env.ts'
 import type { CDI, CDIConfig, Container, PersistentVolumeClaim, Pod, PodSpec, Secret } from '../../api/kinds.ts'
@@ -16,7 +16,7 @@ import { renderPodSecret } from '../shared/pod-secrets.ts'
 import { workerContainerParts, workerPodParts, workerVolumeNames } from '../shared/worker-pod.ts'
 import type { WorkerSettings } from '../shared/worker-pod.ts'
 import type { ClientIdentity } from '../upload/identity.ts'
-import { uploadServerOf } from '../upload/plan.ts'
+import { uploadServiceOf } from '../upload/plan.ts'
 import { contentTypeOf } from './origin.ts'
 
 export interface SourcePodInput {
@@ -86,7 +86,7 @@ export function renderSourcePod(input: SourcePodInput): NewObject<Pod> {
 function renderEnv({ receiver, source }: SourcePodInput): Container['env'] {
   const isBlock = source.spec?.volumeMode === 'Block'
   const { namespace = '', uid } = receiver.metadata
-  const service = serviceName(uploadServerOf(receiver))
+  const service = uploadServiceOf(receiver)
   return renderClonerEnv({
     volumeMode: isBlock ? 'block' : 'filesystem',
     source: isBlock ? clonerPaths.device : clonerPaths.mountPoint,

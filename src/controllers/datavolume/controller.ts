@@ -4,7 +4,7 @@
  */
 import { kinds } from '../../api/kinds.ts'
 import type { DataVolume, PersistentVolumeClaim, Pod } from '../../api/kinds.ts'
-import { annotations, primeName } from '../../api/names.ts'
+import { annotations, phases, primeName } from '../../api/names.ts'
 import type { InstallerLabels } from '../../api/names.ts'
 import { isAlreadyExists } from '../../kube/api-error.ts'
 import { formatTime } from '../../kube/clock.ts'
@@ -15,7 +15,7 @@ import type { KubeObject, NewObject, ObjectKey } from '../../kube/object.ts'
 import { controllerOf, controllerRef } from '../../kube/owners.ts'
 import type { CloneOrder, CloneTokens } from '../clone/tokens.ts'
 import { annotationOf, hasAnnotation } from '../shared/annotated.ts'
-import { besides, indexes, madeForKey, receiverOf, targetKeyOf, unclaimed } from '../shared/caches.ts'
+import { besides, madeForKey, receiverOf, targetKeyOf } from '../shared/caches.ts'
 import { isTerminating } from '../shared/claim.ts'
 import type { Caches } from '../shared/caches.ts'
 import { toldKey } from '../shared/claim-events.ts'
@@ -34,11 +34,12 @@ import { patchDataVolume } from './patch-datavolume.ts'
 import { bindingClassOf, isOurs, planSync } from './plan.ts'
 import type { Failure, SyncObservation, SyncPlan } from './sync.ts'
 import { failureOf } from './refused-claim.ts'
+import { isExternallyPopulated } from './render.ts'
 import { sourceKindOf } from './source-kinds.ts'
 import type { SourceKind, SourceResource } from './sources/source-kind.ts'
 import { statusOf, statusPatch } from './status.ts'
 import type { Synced } from './synced.ts'
-import { sourceKeyOf } from './target.ts'
+import { isServedByStorage, sourceKeyOf } from './target.ts'
 import { usesPopulator } from './work.ts'
 
 export interface DataVolumeControllerDependencies extends Dependencies {
@@ -57,8 +58,15 @@ export function dataVolumeController(dependencies: DataVolumeControllerDependenc
   const { caches, progress } = dependencies
   const { dataVolumes, pvcs, pvs, pods, importSources, uploadSources } = caches
   const reconciler = new DataVolumeReconciler(dependencies)
-  /** Those that wait for something to be rendered from. */
-  const waiting = (): ObjectKey[] => dataVolumes.byIndex(indexes.unclaimed, unclaimed).map(keyOf)
+  const withoutClaim = (dataVolume: DataVolume): boolean => pvcs.get(keyOf(dataVolume)) === undefined
+  /** Those that wait for something to be rendered from, for the first time or because their claim was deleted. */
+  const waiting = (): ObjectKey[] => dataVolumes.list().filter(withoutClaim).map(keyOf)
+  /** Those that wait for the storage to fill their claim, which it may learn. */
+  const waitingForStorage = (): ObjectKey[] =>
+    dataVolumes
+      .list()
+      .filter((dataVolume) => isExternallyPopulated(dataVolume) && dataVolume.status?.phase !== phases.succeeded)
+      .map(keyOf)
   return {
     name: 'datavolume',
     concurrency: 8,
@@ -81,7 +89,7 @@ export function dataVolumeController(dependencies: DataVolumeControllerDependenc
       progress,
       watching(caches.storageClasses, waiting),
       watching(caches.storageProfiles, waiting),
-      watching(caches.csiDrivers, () => []),
+      watching(caches.csiDrivers, waitingForStorage),
       watching(caches.cdiConfigs, waiting),
       watching(pvs, ({ spec, status }) => {
         const { namespace, name } = spec?.claimRef ?? {}
@@ -315,12 +323,14 @@ class DataVolumeReconciler {
     const { client, caches, progress, clock, ownWrites } = this.#dependencies
     const key = keyOf(dataVolume)
     const config = configOf(caches)
+    const storage = { storageClasses: caches.storageClasses.list(), csiDrivers: caches.csiDrivers.list() }
     this.#followWorker(dataVolume, target)
     const { status, events } = statusOf({
       dataVolume,
       target,
       carrier: target && (usesPopulator(target) ? this.#primeOf(target) : target),
-      storageClass: bindingClassOf(target, caches.storageClasses.list()),
+      storageClass: bindingClassOf(target, storage.storageClasses),
+      isServedByStorage: target?.spec !== undefined && isServedByStorage(target.spec, storage),
       honorWaitForFirstConsumer: honorsFirstConsumer(config),
       adoptionGate: isGateOpen(config, 'claimAdoption'),
       clone: this.#orderOf(dataVolume),

@@ -33,6 +33,8 @@ export interface PhaseInput {
   /** The claim that the worker writes to: P, or T itself. */
   readonly carrier: PersistentVolumeClaim | undefined
   readonly storageClass: StorageClass | undefined
+  /** Whether the storage can fill T from what it names, if it names something that we do not serve (§14). */
+  readonly isServedByStorage: boolean
   readonly honorWaitForFirstConsumer: boolean
   readonly adoptionGate: boolean
   /** What a clone is made of. */
@@ -50,8 +52,8 @@ export function phaseOf(input: PhaseInput): PhaseOutcome {
   if (isTerminating(target)) return { phase: current }
   // What a claim that is not ours went through says nothing of this DataVolume (§5, ErrResourceExists).
   if (ownershipOf({ ...input, target }) === 'foreign') return { phase: current }
-  if (isPopulatedByOthers(target)) return externalPhase(input, target, current)
   const done = isPopulatedFor({ ...input, target }) || isAdoptable({ ...input, target })
+  if (isPopulatedByOthers(target) && !done) return externalPhase(input, target, current)
   return ownPhase(input, target, restarted(current, target, done), done)
 }
 
@@ -112,9 +114,12 @@ function workerPhase(input: PhaseInput, target: PersistentVolumeClaim, current: 
 }
 
 /** A claim that the storage itself fills (§14). */
-function externalPhase({ storageClass }: PhaseInput, target: PersistentVolumeClaim, current: Phase): PhaseOutcome {
+function externalPhase(input: PhaseInput, target: PersistentVolumeClaim, current: Phase): PhaseOutcome {
+  const { storageClass, isServedByStorage } = input
   const source = target.spec?.dataSourceRef ?? target.spec?.dataSource
   const claim = claimPhase(target)
+  // It may be bound, but to an empty volume: whoever waits for the disk must not take it for one.
+  if (!isServedByStorage && (claim === 'Bound' || claim === 'Pending')) return { phase: current }
   switch (claim) {
     case 'Bound':
       return {

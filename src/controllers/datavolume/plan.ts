@@ -4,6 +4,7 @@
  */
 import { annotations, instanceTypeLabels, messages, phases, reasons } from '../../api/names.ts'
 import type { DataVolume, PersistentVolume, PersistentVolumeClaim, StorageClass } from '../../api/kinds.ts'
+import { compareQuantities } from '../../quantity.ts'
 import { annotationOf, changesOf, hasAnnotation, isEmpty } from '../shared/annotated.ts'
 import { claimPhase, isTerminating } from '../shared/claim.ts'
 import { warning } from '../shared/told.ts'
@@ -12,7 +13,7 @@ import { isAcrossNamespaces } from './clone/order.ts'
 import { followsWebhook, isExternallyPopulated, renderTarget, satisfiesClaim } from './render.ts'
 import type { RenderedPvc } from './render.ts'
 import { sourceKindOf } from './source-kinds.ts'
-import { claimsClass, hasCsiDriver, modeOf, renderClaim, renderSource } from './target.ts'
+import { claimsClass, isServedByStorage, modeOf, renderClaim, renderSource } from './target.ts'
 import type { SyncObservation, SyncPlan } from './sync.ts'
 import { isPopulatedFor, needsWork, ownershipOf, staticBindingOf, usesPopulator } from './work.ts'
 
@@ -155,7 +156,8 @@ function planCreation(seen: SyncObservation): SyncPlan {
     }
   }
   const rendered = rendering.pvc
-  if (!kind) return planExternal(seen, rendered)
+  const staticClaim = planStatic(seen, rendered)
+  if (!kind) return staticClaim ? { ...staticClaim, dataVolumeAnnotations: {} } : planExternal(seen, rendered)
 
   const mode = modeOf({ ...seen, storageClassName: rendered.spec.storageClassName })
   const dataVolumeAnnotations = changesOf(dataVolume.metadata.annotations, {
@@ -163,18 +165,7 @@ function planCreation(seen: SyncObservation): SyncPlan {
       ? undefined
       : String(mode === 'populator'),
   })
-  const staticVolumes = hasAnnotation(dataVolume, annotations.checkStaticVolume)
-    ? volumesFor(dataVolume, rendered, seen.persistentVolumes)
-    : []
-  if (staticVolumes.length > 0) {
-    return {
-      act: 'create',
-      because: 'a volume lies ready',
-      dataVolumeAnnotations,
-      source: undefined,
-      claim: renderClaim({ ...seen, rendered, population: 'none', staticVolumes }),
-    }
-  }
+  if (staticClaim) return { ...staticClaim, dataVolumeAnnotations }
   if (seen.clone) {
     const start = planStart({ seen, clone: seen.clone, rendered, mode, marks: dataVolumeAnnotations })
     if (start.act !== 'start') return start
@@ -199,19 +190,47 @@ function planCreation(seen: SyncObservation): SyncPlan {
   }
 }
 
-/** The storage fills the claim, if it can: a CSI driver, or a snapshot, which the driver always knows. */
+/** The storage fills the claim, if it can. */
 function planExternal(seen: SyncObservation, rendered: RenderedPvc): SyncPlan {
-  const source = rendered.spec.dataSourceRef ?? rendered.spec.dataSource
-  const served =
-    source?.kind === 'VolumeSnapshot' || hasCsiDriver({ ...seen, storageClassName: rendered.spec.storageClassName })
   return {
     act: 'create',
     because: 'the storage fills the claim',
     dataVolumeAnnotations: {},
     source: undefined,
     claim: renderClaim({ ...seen, rendered, population: 'none' }),
-    events: served ? [] : [warning(reasons.noCsiDriver, messages.noCsiDriver)],
+    events: isServedByStorage(rendered.spec, seen) ? [] : [warning(reasons.noCsiDriver, messages.noCsiDriver)],
   }
+}
+
+/** A claim for the volumes that lie ready for this DataVolume; undefined if there are none, or it does not ask for them. */
+function planStatic(seen: SyncObservation, rendered: RenderedPvc): Extract<SyncPlan, { act: 'create' }> | undefined {
+  const { dataVolume, persistentVolumes } = seen
+  if (!hasAnnotation(dataVolume, annotations.checkStaticVolume)) return undefined
+  const volumes = volumesFor(dataVolume, rendered, persistentVolumes)
+  if (volumes.length === 0) return undefined
+  return {
+    act: 'create',
+    because: 'a volume lies ready',
+    dataVolumeAnnotations: {},
+    source: undefined,
+    claim: renderClaim({
+      ...seen,
+      rendered: withSizeOf(volumes, rendered),
+      population: 'none',
+      staticVolumes: volumes.map(({ metadata }) => metadata.name),
+    }),
+  }
+}
+
+/** A clone whose size was to come from its source asks for as much as the smallest of the volumes has. */
+function withSizeOf(volumes: readonly PersistentVolume[], rendered: RenderedPvc): RenderedPvc {
+  const { resources } = rendered.spec
+  if (resources?.requests?.['storage'] !== undefined) return rendered
+  const [smallest = '0'] = volumes
+    .flatMap(({ spec }) => spec?.capacity?.['storage'] ?? [])
+    .toSorted((a, b) => compareQuantities(a, b))
+  const requests = { ...resources?.requests, storage: smallest }
+  return { ...rendered, spec: { ...rendered.spec, resources: { ...resources, requests } } }
 }
 
 /** Nobody has it, or has had it; Kubernetes says so a moment after it was made. */
@@ -219,12 +238,12 @@ function isUntouched({ metadata, status }: PersistentVolume): boolean {
   return ['', 'Pending', 'Available'].includes(status?.phase ?? '') && metadata.deletionTimestamp === undefined
 }
 
-/** Names of the untouched volumes that are reserved for this DataVolume and satisfy its claim. */
+/** The untouched volumes that are reserved for this DataVolume and satisfy its claim. */
 function volumesFor(
   { metadata: { name, namespace } }: DataVolume,
   rendered: RenderedPvc,
   volumes: readonly PersistentVolume[],
-): string[] {
+): PersistentVolume[] {
   return volumes
     .filter(
       (volume) =>
@@ -233,8 +252,7 @@ function volumesFor(
         volume.spec.claimRef.namespace === namespace &&
         satisfiesClaim(volume, rendered.spec),
     )
-    .map((volume) => volume.metadata.name)
-    .sort()
+    .toSorted((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))
 }
 
 /** The class that decides how T is bound. */

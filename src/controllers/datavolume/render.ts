@@ -16,7 +16,7 @@ import type {
 } from '../../api/kinds.ts'
 import { annotations, labels, labelValues, messages, reasons, recommendedLabels } from '../../api/names.ts'
 import type { InstallerLabels } from '../../api/names.ts'
-import { mebibyte, parseQuantity, requiredBytes, tryParseQuantity } from '../../quantity.ts'
+import { mebibyte, requiredBytes, tryParseQuantity } from '../../quantity.ts'
 import { filesystemOverhead } from '../filesystem-overhead.ts'
 import { isClaimWebhookOn } from '../shared/settings.ts'
 import { storageClassFor } from '../storageclass.ts'
@@ -52,6 +52,9 @@ export type Rendering =
   | { readonly waitsForProfile: string }
 
 export type ContentType = 'kubevirt' | 'archive'
+/** More than any storage has, and with any overhead still a number that is exact: 4 PiB. */
+const largestBytes = 2 ** 52
+
 type ClaimModes = Pick<PersistentVolumeClaimSpec, 'accessModes' | 'volumeMode'>
 
 /** What volumeMode of a claim is set to when the webhook shall choose: Kubernetes would make Filesystem of nothing. */
@@ -223,7 +226,8 @@ function isAvailable({ metadata, status }: PersistentVolume): boolean {
 
 /** Whether a volume has the size, the volume mode (none means Filesystem) and the access modes that a claim asks for. */
 export function satisfiesClaim(volume: PersistentVolume, claim: PersistentVolumeClaimSpec): boolean {
-  const wantedBytes = tryParseQuantity(claim.resources?.requests?.['storage']) ?? 0
+  const request = claim.resources?.requests?.['storage']
+  const wantedBytes = request === undefined ? 0 : (tryParseQuantity(request) ?? Number.POSITIVE_INFINITY)
   const offered = volume.spec?.accessModes ?? []
   return (
     capacityBytes(volume) >= wantedBytes &&
@@ -238,7 +242,7 @@ function capacityBytes({ spec }: PersistentVolume): number {
 
 /**
  * The size of a claim: room for the file system and at least what the storage takes (contract/golden-images.md §2, step 5);
- * also used by the claim webhook. Throws a QuantityError for a size that is none, a RangeError beyond 8 PiB.
+ * also used by the claim webhook.
  */
 export function completeSize(
   { spec, minimumBytes }: PlacedClaim,
@@ -246,7 +250,8 @@ export function completeSize(
 ): { spec: PersistentVolumeClaimSpec } | { problem: RenderProblem } {
   const request = spec.resources?.requests?.['storage']
   if (request === undefined) return invalid(messages.missingSize)
-  const askedBytes = parseQuantity(request)
+  const askedBytes = tryParseQuantity(request)
+  if (askedBytes === undefined || askedBytes > largestBytes) return invalid(messages.sizeOutOfRange(request))
   if (askedBytes < mebibyte) return invalid(messages.sizeTooSmall)
   const overhead = filesystemOverhead({ storageClassName: spec.storageClassName, storageClasses, cdiConfig })
   const neededBytes = spec.volumeMode === 'Block' ? askedBytes : requiredBytes(overhead, askedBytes)

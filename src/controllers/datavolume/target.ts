@@ -1,7 +1,13 @@
 /** T and the source resource as they are made for a DataVolume (contract/datavolume.md §6.4, §7, §8.1). */
 import { annotations } from '../../api/names.ts'
 import { cdiGroup } from '../../api/kinds.ts'
-import type { CSIDriver, DataVolume, PersistentVolumeClaim, StorageClass } from '../../api/kinds.ts'
+import type {
+  CSIDriver,
+  DataVolume,
+  PersistentVolumeClaim,
+  PersistentVolumeClaimSpec,
+  StorageClass,
+} from '../../api/kinds.ts'
 import { apiVersionOf, formatKey, keyOf } from '../../kube/object.ts'
 import type { NewObject, ObjectKey } from '../../kube/object.ts'
 import { controllerRef } from '../../kube/owners.ts'
@@ -37,6 +43,17 @@ export function modeOf({
     return parsed ? 'populator' : 'direct'
   }
   return hasCsiDriver({ storageClassName, storageClasses, csiDrivers }) ? 'populator' : 'direct'
+}
+
+/**
+ * Whether the storage itself can fill a claim from the data source that it names: a snapshot, which its driver always
+ * knows, or anything in a class of a CSI driver (contract/datavolume.md §14).
+ */
+export function isServedByStorage(
+  { dataSource, dataSourceRef, storageClassName }: PersistentVolumeClaimSpec,
+  storage: { readonly storageClasses: readonly StorageClass[]; readonly csiDrivers: readonly CSIDriver[] },
+): boolean {
+  return (dataSourceRef ?? dataSource)?.kind === 'VolumeSnapshot' || hasCsiDriver({ ...storage, storageClassName })
 }
 
 /** Whether a CSI driver of this cluster provisions the class. */

@@ -24,6 +24,7 @@ import { overheadOf } from '../shared/overhead-of.ts'
 import { patchClaim } from '../shared/patch-claim.ts'
 import { tellRefusedPod } from '../shared/refused-pod.ts'
 import { activeCdi, configOf, honorsFirstConsumer } from '../shared/settings.ts'
+import { TellOnce } from '../shared/tell-once.ts'
 import type { WorkerSettings } from '../shared/worker-pod.ts'
 import { isWorkerOf, unownedWorkerOf } from '../shared/worker.ts'
 import { planImport, workerNameOf } from './plan.ts'
@@ -85,8 +86,11 @@ class ImportReconciler {
   /** UIDs of claims that were said to be none of ours. */
   readonly #skipped = new Set<string>()
 
+  readonly #states: TellOnce
+
   constructor(dependencies: ImportControllerDependencies) {
     this.#dependencies = dependencies
+    this.#states = new TellOnce(dependencies)
   }
 
   async reconcile(key: ObjectKey): Promise<ReconcileResult> {
@@ -212,6 +216,7 @@ class ImportReconciler {
   async #write(carrier: PersistentVolumeClaim, plan: ImportPlan): Promise<PersistentVolumeClaim> {
     const written = await patchClaim(this.#dependencies, carrier, plan)
     for (const event of plan.events) this.#dependencies.recorder.event(written, event)
+    if (plan.state) this.#states.tell(written, plan.state)
     return written
   }
 

@@ -45,6 +45,8 @@ export interface ImportPlan {
   readonly finalizers: readonly string[] | undefined
   /** Sent once the claim has been written; without a change to write they are sent at once. */
   readonly events: readonly Told[]
+  /** Stands for as long as things are so: told when it is seen first, not at each look. */
+  readonly state: Told | undefined
   readonly pod: 'keep' | 'delete' | { readonly create: string; readonly withScratch: boolean }
   readonly makeScratch: boolean
   /** Name in the CDI namespace of the ConfigMap that is to be copied beside the pod. */
@@ -57,6 +59,7 @@ const nothing: Omit<ImportPlan, 'because'> = {
   labels: {},
   finalizers: undefined,
   events: [],
+  state: undefined,
   pod: 'keep',
   makeScratch: false,
   copyProxyCa: undefined,
@@ -112,7 +115,7 @@ function planWithoutPod(seen: ImportObservation): ImportPlan {
     return {
       ...nothing,
       because: 'another pod uses the claim',
-      events: [warning(reasons.importTargetInUse, messages.targetInUse(name, carrier.metadata.name))],
+      state: warning(reasons.importTargetInUse, messages.targetInUse(name, carrier.metadata.name)),
     }
   }
   const withScratch = isAnnotatedTrue(carrier, annotations.requiresScratch)

@@ -115,7 +115,8 @@ export function planPopulation(seen: PopulationObservation): PopulationPlan {
   }
   if (isTerminating(prime)) return { ...nothing, because: 'P is going away' }
   if (phase === 'Bound' && target.spec?.volumeName !== prime.spec?.volumeName) {
-    return { ...nothing, because: 'the claim was bound to another volume' }
+    // A volume that lay ready for it wins (§8.3): what P was being filled with is of no use any more.
+    return { ...nothing, because: 'the claim was bound to another volume', deletePrime: true }
   }
   return planMirror(seen, prime, phase)
 }
@@ -165,6 +166,9 @@ function planMirror(
 
   let rebind: PersistentVolume | undefined
   if (podPhase === 'Succeeded' && phase === 'Pending') {
+    if (!primeVolume && claimPhase(prime) === 'Lost') {
+      return { ...nothing, because: 'the volume has vanished', events, error: messages.claimLost(prime.metadata.name) }
+    }
     if (!primeVolume) {
       // P's volume is announced by P before the cache of volumes may have it.
       return { ...nothing, because: 'the volume has not been seen yet', events, requeueAfterMs: 200 }

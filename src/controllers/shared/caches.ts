@@ -87,8 +87,6 @@ export const indexes = {
   storageClass: 'storageClass',
   /** Claims by the name of their importer pod: `namespace/name`. */
   importPod: 'importPod',
-  /** DataVolumes that have no claim yet, under {@link unclaimed}. */
-  unclaimed: 'unclaimed',
   /** Claims that an upload server shall fill and has not, under {@link unfilled}. */
   unfilled: 'unfilled',
   /** Temporary claims, snapshots and pods of a clone by the UID of T. */
@@ -112,7 +110,6 @@ export const indexes = {
   place: 'place',
 } as const
 
-export const unclaimed = 'yes'
 export const unfilled = 'yes'
 
 /** All caches with their indexes; `start` lets them run until the signal. */
@@ -238,7 +235,6 @@ export function addIndexes({
     formatKey({ namespace: source.namespace, name: source.name }),
     formatKey({ namespace: target.namespace || source.namespace, name: target.name || source.name }),
   ])
-  dataVolumes.addIndex(indexes.unclaimed, (dataVolume) => (dataVolume.status?.claimName ? [] : [unclaimed]))
   dataVolumes.addIndex(indexes.origin, (dataVolume) => (isDone(dataVolume) ? [] : originsOf(dataVolume)))
   const dataVolumeOf = (object: KubeObject): string[] => {
     const key = madeForKey(object)

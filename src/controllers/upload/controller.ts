@@ -4,7 +4,7 @@
  * certificates, and writes on the claim what the server does. Who sends to the server of a copy is the business of
  * `clone/copy-controller.ts`. Gathering and acting are here, deciding is in `plan.ts`.
  */
-import { annotations, messages, reasons, scratchName, serviceName } from '../../api/names.ts'
+import { annotations, messages, reasons, scratchName } from '../../api/names.ts'
 import { kinds } from '../../api/kinds.ts'
 import type { PersistentVolumeClaim, Pod } from '../../api/kinds.ts'
 import { resumptionPath, uploadServerPort } from '../../api/upload-env.ts'
@@ -30,12 +30,13 @@ import { patchClaim } from '../shared/patch-claim.ts'
 import { formerSecretDelayMs, PodSecrets } from '../shared/pod-secrets.ts'
 import { tellRefusedPod } from '../shared/refused-pod.ts'
 import { activeCdi, configOf, honorsFirstConsumer } from '../shared/settings.ts'
+import { TellOnce } from '../shared/tell-once.ts'
 import { warning } from '../shared/told.ts'
 import { isCloneTarget, isServed, isUploadTarget } from '../shared/upload-target.ts'
 import type { WorkerSettings } from '../shared/worker-pod.ts'
 import { issueServerIdentity, uploadAuthorities } from './identity.ts'
 import type { ServerIdentity } from './identity.ts'
-import { isLeftAlone, planUpload, takenServiceDelayMs, uploadServerOf } from './plan.ts'
+import { isLeftAlone, planUpload, takenServiceDelayMs, uploadServerOf, uploadServiceOf } from './plan.ts'
 import type { UploadObservation, UploadPlan } from './plan.ts'
 import { renderUploadPod, renderUploadSecret, renderUploadService } from './pod.ts'
 import type { ResumptionReader, UploadServerAddress } from './resumption.ts'
@@ -110,11 +111,13 @@ function claimOfPod(object: KubeObject | undefined): ObjectKey[] {
 class UploadReconciler {
   readonly #dependencies: UploadControllerDependencies
   readonly #secrets: PodSecrets
+  readonly #states: TellOnce
   readonly #sayOnce: ReturnType<typeof oncePerState>
 
   constructor(dependencies: UploadControllerDependencies) {
     this.#dependencies = dependencies
     this.#secrets = new PodSecrets(dependencies)
+    this.#states = new TellOnce(dependencies)
     this.#sayOnce = oncePerState(dependencies.contractLog)
   }
 
@@ -150,7 +153,7 @@ class UploadReconciler {
     return {
       carrier,
       pod,
-      service: caches.services.get(besides(carrier, serviceName(worker))),
+      service: caches.services.get(besides(carrier, uploadServiceOf(carrier))),
       otherUsers: caches.pods
         .byIndex(indexes.claim, inNamespaceOf(carrier, carrier.metadata.name))
         .filter((user) => user.metadata.name !== worker && isUnfinished(user)),
@@ -174,7 +177,7 @@ class UploadReconciler {
     const plan = planUpload(this.#observe(carrier))
     if (typeof plan.pod !== 'object') return this.#act(carrier, plan)
     const { create: podName, withScratch } = plan.pod
-    const identity = await this.#issue(carrier, podName)
+    const identity = await this.#issue(carrier)
     // The caches of the authorities bring the key up again.
     if (!identity) return {}
     const written = await this.#write(carrier, plan)
@@ -189,23 +192,24 @@ class UploadReconciler {
       filesystemOverhead: overheadOf(caches, written.spec?.storageClassName),
       deadline: identity.deadline,
     })
+    // Before the pod: two claims may want the same name for their Services, and only one of them may have a server.
+    if (typeof plan.service === 'object' && !(await this.#makeService(written))) {
+      return { requeueAfterMs: takenServiceDelayMs }
+    }
+    let made: Pod
     try {
-      // Before the pod: two claims may want the same name for their Services, and only one of them may have a server.
-      if (typeof plan.service === 'object' && !(await this.#makeService(written, podName))) {
-        return { requeueAfterMs: takenServiceDelayMs }
-      }
-      const made = await client.create(kinds.pod, pod)
-      log.info({ pvc: key, pod: podName, withScratch }, 'upload server created')
-      return await this.#makeSecret(made, identity)
+      made = await client.create(kinds.pod, pod)
     } catch (error) {
       if (isAlreadyExists(error)) return await this.#meetNamesake(written, podName)
       if (!(error instanceof ApiError)) throw error
       return await tellRefusedPod(this.#dependencies, { carrier: written, podName, error })
     }
+    log.info({ pvc: key, pod: podName, withScratch }, 'upload server created')
+    return await this.#makeSecret(made, identity)
   }
 
   /** Certificates for a pod; undefined while there is nobody to sign them. */
-  async #issue(carrier: PersistentVolumeClaim, podName: string): Promise<ServerIdentity | undefined> {
+  async #issue(carrier: PersistentVolumeClaim): Promise<ServerIdentity | undefined> {
     const { caches, cdiNamespace, clock, log } = this.#dependencies
     const authorities = uploadAuthorities(caches, cdiNamespace)
     if (!authorities) {
@@ -214,7 +218,7 @@ class UploadReconciler {
     }
     return issueServerIdentity({
       authorities,
-      service: serviceName(podName),
+      service: uploadServiceOf(carrier),
       namespace: carrier.metadata.namespace ?? '',
       lifetimes: lifetimesOf(activeCdi(caches)?.spec.certConfig).lifetimes,
       now: clock.now(),
@@ -243,18 +247,18 @@ class UploadReconciler {
     if (pod && plan.makeScratch) {
       later(await makeScratch({ ...this.#dependencies, installer: settings.installer }, written, pod))
     }
-    if (typeof plan.service === 'object' && !(await this.#makeService(written, podName))) {
+    if (typeof plan.service === 'object' && !(await this.#makeService(written))) {
       later(takenServiceDelayMs)
     }
     if (pod && plan.needsSecret && !this.#secrets.isThere(pod)) {
-      const identity = await this.#issue(written, podName)
+      const identity = await this.#issue(written)
       later(identity ? (await this.#makeSecret(pod, identity)).requeueAfterMs : formerSecretDelayMs)
     }
     if (plan.pod === 'delete' && pod && !isTerminating(pod)) {
       log.info({ pvc: key, pod: podName, because: plan.because }, 'upload server deleted')
       await client.delete(kinds.pod, keyOf(pod), { uid: pod.metadata.uid })
     }
-    const service = caches.services.get(besides(carrier, serviceName(podName)))
+    const service = caches.services.get(besides(carrier, uploadServiceOf(carrier)))
     if (plan.service === 'delete' && service) {
       await client.delete(kinds.service, keyOf(service), { uid: service.metadata.uid })
     }
@@ -268,7 +272,7 @@ class UploadReconciler {
       ? {
           ip,
           port: uploadServerPort,
-          name: `${serviceName(uploadServerOf(carrier))}.${carrier.metadata.namespace ?? ''}.svc`,
+          name: `${uploadServiceOf(carrier)}.${carrier.metadata.namespace ?? ''}.svc`,
           path: resumptionPath,
         }
       : undefined
@@ -279,23 +283,24 @@ class UploadReconciler {
   async #write(carrier: PersistentVolumeClaim, plan: UploadPlan): Promise<PersistentVolumeClaim> {
     const written = await patchClaim(this.#dependencies, carrier, plan)
     for (const event of plan.events) this.#dependencies.recorder.event(written, event)
+    if (plan.state) this.#states.tell(written, plan.state)
     return written
   }
 
   /** @returns false if the name is taken by something that is not (or no longer) the claim's */
-  async #makeService(carrier: PersistentVolumeClaim, podName: string): Promise<boolean> {
-    const { client, settings, recorder } = this.#dependencies
-    const service = renderUploadService({ carrier, podName, installer: settings.installer })
+  async #makeService(carrier: PersistentVolumeClaim): Promise<boolean> {
+    const { client, settings } = this.#dependencies
+    const service = renderUploadService({ carrier, installer: settings.installer })
     try {
       await client.create(kinds.service, service)
       return true
     } catch (error) {
       if (!isAlreadyExists(error)) throw error
-      const present = await client.get(kinds.service, besides(carrier, serviceName(podName)))
+      const present = await client.get(kinds.service, besides(carrier, uploadServiceOf(carrier)))
       if (!present) return false
       if (isControlledBy(present, carrier)) return !isTerminating(present)
       const { namespace = '', name } = present.metadata
-      recorder.event(carrier, warning(reasons.errStartingPod, messages.serviceInUse({ namespace, name })))
+      this.#states.tell(carrier, warning(reasons.errStartingPod, messages.serviceInUse({ namespace, name })))
       return false
     }
   }

@@ -92,7 +92,7 @@ export async function issueServerIdentity({
   }
 }
 
-/** A leaf that its authority cut short serves for this part of its life. */
+/** A leaf that its authority cut short serves for this part of its life, and an authority signs for no longer. */
 const usableShare = 0.8
 /** A pod that had to go at once would never be ready. */
 const leastMs = 60_000
@@ -115,7 +115,8 @@ export function deadlineOf({
   clientCaBegan: number
   now: number
 }): number {
-  const strangerComes = clientCaBegan + ca.refreshMs + youngShare * client.refreshMs
+  const renewedAfterMs = Math.min(ca.refreshMs, usableShare * ca.lifetimeMs)
+  const strangerComes = clientCaBegan + renewedAfterMs + youngShare * client.refreshMs
   const wanted = Math.min(
     now + Math.min(server.refreshMs, client.refreshMs),
     now + usableShare * (leafEnds - now),

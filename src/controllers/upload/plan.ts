@@ -55,6 +55,8 @@ export interface UploadPlan {
   readonly labels: Readonly<Record<string, string>>
   /** Sent once the claim has been written; without a change to write they are sent at once. */
   readonly events: readonly Told[]
+  /** Stands for as long as things are so: told when it is seen first, not at each look. */
+  readonly state: Told | undefined
   readonly pod: 'keep' | 'delete' | { readonly create: string; readonly withScratch: boolean }
   readonly service: 'keep' | 'delete' | { readonly create: string }
   /** The pod is to have its Secret. */
@@ -71,6 +73,7 @@ const nothing: Omit<UploadPlan, 'because'> = {
   annotations: {},
   labels: {},
   events: [],
+  state: undefined,
   pod: 'keep',
   service: 'keep',
   needsSecret: false,
@@ -83,6 +86,11 @@ const nothing: Omit<UploadPlan, 'because'> = {
 /** The name of the claim's server: the stored one wins over the computed one. */
 export function uploadServerOf(carrier: PersistentVolumeClaim): string {
   return annotationOf(carrier, annotations.uploadPodName) || uploadPodName(carrier.metadata.name)
+}
+
+/** The name of the Service under which the claim's server is found: the proxy computes it from the name of the claim. */
+export function uploadServiceOf({ metadata: { name } }: PersistentVolumeClaim): string {
+  return serviceName(uploadPodName(name))
 }
 
 export function planUpload(seen: UploadObservation): UploadPlan {
@@ -104,7 +112,7 @@ export function planUpload(seen: UploadObservation): UploadPlan {
     return wrapUp(seen, {
       ...nothing,
       because: 'a Service of that name belongs to something else',
-      events: [warning(reasons.errStartingPod, messages.serviceInUse(placeOf(service)))],
+      state: warning(reasons.errStartingPod, messages.serviceInUse(placeOf(service))),
       requeueAfterMs: takenServiceDelayMs,
     })
   }
@@ -149,10 +157,10 @@ function planDone(seen: UploadObservation, own: Pod | undefined): UploadPlan {
 
 function planWithoutPod(seen: UploadObservation): UploadPlan {
   const { carrier, service, otherUsers, scratch } = seen
-  const wait = (because: string, events: Told[] = []): UploadPlan => ({
+  const wait = (because: string, state?: Told): UploadPlan => ({
     ...nothing,
     because,
-    events,
+    state,
     annotations: notReady(carrier),
   })
   const phase = claimPhase(carrier)
@@ -163,9 +171,8 @@ function planWithoutPod(seen: UploadObservation): UploadPlan {
   }
   const [user] = otherUsers
   if (user) {
-    return wait('another pod uses the claim', [
-      warning(reasons.uploadTargetInUse, messages.targetInUse(placeOf(user), carrier.metadata.name)),
-    ])
+    const text = messages.targetInUse(placeOf(user), carrier.metadata.name)
+    return wait('another pod uses the claim', warning(reasons.uploadTargetInUse, text))
   }
   // What a cloner sends is written as it is.
   const withScratch = isAnnotatedTrue(carrier, annotations.requiresScratch) && !isCloneTarget(carrier)
@@ -183,7 +190,7 @@ function planWithoutPod(seen: UploadObservation): UploadPlan {
     },
     labels: missingCarrierLabel(carrier),
     pod: { create: name, withScratch },
-    service: service ? 'keep' : { create: serviceName(name) },
+    service: service ? 'keep' : { create: uploadServiceOf(carrier) },
   }
 }
 
@@ -227,7 +234,7 @@ function planWithPod(seen: UploadObservation, pod: Pod): UploadPlan {
         ...plan,
         annotations: { ...changes, ...resumptionOf(seen) },
         makeScratch: hasScratch && !scratch,
-        service: service ? 'keep' : { create: serviceName(pod.metadata.name) },
+        service: service ? 'keep' : { create: uploadServiceOf(carrier) },
         needsSecret: true,
         follow: pod.status?.phase === 'Running',
       }

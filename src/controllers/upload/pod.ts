@@ -4,7 +4,7 @@
  * asked for, an emptyDir for the journal of resumable uploads, scratch only if the image needs it, and a startup probe that
  * looks every second, so that nobody waits for the five seconds between two looks of the readiness probe.
  */
-import { annotations, labels, labelValues, recommendedLabels, serviceName } from '../../api/names.ts'
+import { annotations, labels, labelValues, recommendedLabels } from '../../api/names.ts'
 import type { InstallerLabels } from '../../api/names.ts'
 import { renderUploadEnv, uploadProxyClientName, uploadServerPaths, uploadServerPort } from '../../api/upload-env.ts'
 import type { CDI, CDIConfig, Container, PersistentVolumeClaim, Pod, Secret, Service } from '../../api/kinds.ts'
@@ -25,6 +25,7 @@ import {
 } from '../shared/worker-pod.ts'
 import type { MountedVolume, WorkerSettings } from '../shared/worker-pod.ts'
 import type { ServerIdentity } from './identity.ts'
+import { uploadServiceOf } from './plan.ts'
 
 export interface UploadPodInput {
   /** The claim that is written to. */
@@ -84,7 +85,7 @@ export function renderUploadPod(input: UploadPodInput): NewObject<Pod> {
       labels: {
         ...recommendedLabels(settings.installer),
         [labels.component]: labelValues.uploadServer,
-        [labels.service]: serviceName(podName),
+        [labels.service]: uploadServiceOf(carrier),
         [labels.uploadTarget]: carrier.metadata.uid,
       },
       ownerReferences: [controllerRef(carrier)],
@@ -117,14 +118,12 @@ function renderEnv({ carrier, config, filesystemOverhead, deadline }: UploadPodI
 /** The Service under whose name the proxy finds the pod, and which the pod's certificate names. */
 export function renderUploadService({
   carrier,
-  podName,
   installer,
 }: {
   carrier: PersistentVolumeClaim
-  podName: string
   installer: InstallerLabels
 }): NewObject<Service> {
-  const name = serviceName(podName)
+  const name = uploadServiceOf(carrier)
   return {
     apiVersion: 'v1',
     kind: 'Service',

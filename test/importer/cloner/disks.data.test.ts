@@ -196,6 +196,41 @@ describe('clone of a disk with trouble', () => {
     assert.equal(await digestOf(scene.targetDisk, 64 * mebibyte), await digestOf(source, 64 * mebibyte))
   })
 
+  describe('whose source is a device, which does not tell whether somebody wrote to it', { skip: noRoot }, () => {
+    /** A cloner is killed in the middle, something happens, another one comes. */
+    async function interrupted(scene: CloneScene, between: (device: string) => Promise<void>): Promise<Ended> {
+      await using device = await loopDevice({ sizeBytes: 64 * mebibyte })
+      await writePatches(device.path, [{ offset: mebibyte, bytes: randomBytes(dataBytes) }])
+      const block = { volumeMode: 'block', source: device.path } as const
+      const link = await slowLink(toxiproxy, scene)
+      const target = await scene.startTarget({ imageSize: '64Mi' })
+      const first = await scene.startCloner(block, { port: link.port })
+      await halfSent(scene, first)
+      first.kill('SIGKILL')
+      await first.finished
+      await between(device.path)
+      const second = await scene.clonerEnd(await scene.startCloner(block))
+      assertDone(second, await scene.targetEnd(target))
+      assert.equal(await digestOf(scene.targetDisk, 64 * mebibyte), await digestOf(device.path, 64 * mebibyte))
+      return second
+    }
+
+    it('goes on when it holds what was sent', async () => {
+      await using scene = await CloneScene.make()
+      const cloner = await interrupted(scene, async () => {})
+      assert.ok(numberOf(cloner, 'sentBytes') < dataBytes * 0.75, 'what was there is not sent again')
+    })
+
+    it('begins anew when a single byte of what was sent is another one now', async () => {
+      await using scene = await CloneScene.make()
+      const cloner = await interrupted(scene, (device) =>
+        writePatches(device, [{ offset: 2 * mebibyte + 77, bytes: Buffer.from([1, 2, 3]) }]),
+      )
+      assert.match(cloner.stderr, /the source is another one than before, beginning anew/)
+      assert.ok(numberOf(cloner, 'sentBytes') >= dataBytes)
+    })
+  })
+
   it('goes on when the target is killed and comes back, without being started again', async () => {
     await using scene = await CloneScene.make()
     const source = join(scene.source, 'disk.img')

@@ -195,7 +195,7 @@ describe('file', () => {
     async () => {
       await using filesystem = await smallFilesystem({ type: 'ext4', sizeBytes: 32 * mebibyte })
       const path = join(filesystem.directory, 'disk.img')
-      const limits = { capacityBytes: 64 * mebibyte, mayOvercommit: true }
+      const limits = { capacityBytes: 64 * mebibyte, overcommit: '0.06' }
       await using target = await openTarget({ path, preallocate: false, log, ...limits })
       assert.ok(target.capacityBytes < 32 * mebibyte, 'what fits is told as it is')
       await assert.rejects(target.begin(64 * mebibyte + 1, signal, 'ours'), withCode('CDI_IMAGE_TOO_LARGE', /./))
@@ -210,6 +210,23 @@ describe('file', () => {
         },
         withCode('CDI_TARGET_FULL', /no space left on device/),
       )
+    },
+  )
+
+  it(
+    'may be as large as a volume that is larger than what was asked for, if it may promise more',
+    { skip: noRoot },
+    async () => {
+      const sizeBytes = 256 * mebibyte
+      await using filesystem = await smallFilesystem({ type: 'ext4', sizeBytes })
+      const path = join(filesystem.directory, 'disk.img')
+      // The storage rounded up, and so it did for the device that is copied.
+      const limits = { capacityBytes: 100 * mebibyte, overcommit: '0.12' }
+      await using target = await openTarget({ path, preallocate: false, log, ...limits })
+      assert.equal(target.capacityBytes, 100 * mebibyte)
+      await target.begin(sizeBytes, signal, 'ours')
+      await target.finish(signal)
+      await assert.rejects(target.begin(2 * sizeBytes, signal, 'ours'), withCode('CDI_IMAGE_TOO_LARGE', /./))
     },
   )
 

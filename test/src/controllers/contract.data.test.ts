@@ -242,6 +242,43 @@ describe('a class that comes late', () => {
   })
 })
 
+describe('a claim that was deleted while it cannot be made again', () => {
+  it('is made again as soon as it can be', async () => {
+    const name = 'comes-and-goes'
+    const setModes = (claimPropertySets: unknown): Promise<unknown> =>
+      plane.client.patch(kinds.storageProfile, { name }, { spec: { claimPropertySets } }, { type: 'merge' })
+    const storage = { storageClassName: name, resources: { requests: { storage: '64Mi' } } }
+    const key = await plane.newDataVolume({ spec: { storage } })
+    await using _hands = hands(key.namespace)
+    await using _process = plane.startProcess()
+    await plane.client.create(kinds.storageClass, {
+      apiVersion: 'storage.k8s.io/v1',
+      kind: 'StorageClass',
+      metadata: { name },
+      provisioner: 'csi.example',
+    })
+    try {
+      await shown(key, /^Bound=False ErrClaimNotValid: no accessMode specified in StorageProfile/)
+      await setModes([{ accessModes: ['ReadWriteOnce'], volumeMode: 'Block' }])
+      await plane.untilPhase(key, 'Succeeded')
+      await setModes(null)
+      await eventually('the profile knows no modes any more', async () => {
+        const profile = await plane.client.get(kinds.storageProfile, { name })
+        return !profile?.status?.claimPropertySets?.length
+      })
+      await plane.client.delete(kinds.pvc, key)
+      await shown(key, /^Bound=False ErrClaimNotValid: no accessMode specified in StorageProfile/)
+      await setModes([{ accessModes: ['ReadWriteMany'], volumeMode: 'Block' }])
+      await eventually('the claim is made again', async () => {
+        return (await plane.client.get(kinds.pvc, key))?.spec?.accessModes?.[0] === 'ReadWriteMany'
+      })
+      await plane.untilPhase(key, 'Succeeded')
+    } finally {
+      await plane.client.delete(kinds.storageClass, { name })
+    }
+  })
+})
+
 describe('a volume that becomes available', () => {
   it('gives its modes to a DataVolume that waits for a class without an object', async () => {
     const storage = { storageClassName: 'by-hand', resources: { requests: { storage: '64Mi' } } }

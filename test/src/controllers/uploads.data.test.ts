@@ -613,6 +613,8 @@ describe('a claim that a client shall fill', () => {
     )
     await client.delete(kinds.pod, { namespace, name: 'user' }, { gracePeriodSeconds: 0 })
     await eventually('it is ready', () => isReady(key))
+    const told = (await client.list(kinds.event, { namespace })).items
+    assert.equal(told.find(({ reason }) => reason === 'UploadTargetInUse')?.count, 1, 'told once, not at each look')
   })
 
   for (const name of [`${'a'.repeat(120)}.${'b'.repeat(132)}`, 'x'.repeat(242), 'disk.v1.2', 'y'.repeat(63)]) {

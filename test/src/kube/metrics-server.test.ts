@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { describe, it } from 'node:test'
+import { connect } from 'node:tls'
 import { Agent, request } from 'undici'
 import { ApiError } from '../../../src/kube/api-error.ts'
 import type { KubeClient } from '../../../src/kube/client.ts'
@@ -9,6 +11,7 @@ import { serveMetrics } from '../../../src/kube/metrics-server.ts'
 import type { MetricsServerOptions } from '../../../src/kube/metrics-server.ts'
 import { silentLog } from '../../../src/log.ts'
 import { counter, createRegistry, gauge } from '../../../src/metrics.ts'
+import { tlsProfileOf } from '../../../src/tls-profile.ts'
 
 async function ask(options: Partial<MetricsServerOptions>, path: string, headers: Record<string, string> = {}) {
   const metrics = createRegistry()
@@ -95,5 +98,30 @@ describe('metrics registry', () => {
     gauge(metrics, { name: 'depth', help: 'Depth', labels: ['queue'] }).set({ queue: 'b' }, 2)
     const text = await metrics.metrics()
     assert.match(text, /depth\{queue="a"\} 1\ndepth\{queue="b"\} 2/)
+  })
+
+  it('follows the TLS profile of the cluster, for every handshake from then on', async () => {
+    await using server = await serveMetrics({
+      metrics: createRegistry(),
+      log: silentLog(),
+      port: 0,
+      host: '127.0.0.1',
+      commonName: 'cdi-deployment',
+    })
+    const protocolOf = async (maxVersion: 'TLSv1.2' | 'TLSv1.3'): Promise<string | null> => {
+      const socket = connect({ port: server.port, host: '127.0.0.1', rejectUnauthorized: false, maxVersion })
+      try {
+        await once(socket, 'secureConnect')
+        return socket.getProtocol()
+      } finally {
+        socket.destroy()
+      }
+    }
+    assert.equal(await protocolOf('TLSv1.2'), 'TLSv1.2')
+    server.setTlsProfile(tlsProfileOf({ spec: { tlsSecurityProfile: { type: 'Modern', modern: {} } } }))
+    await assert.rejects(protocolOf('TLSv1.2'), /protocol version/)
+    assert.equal(await protocolOf('TLSv1.3'), 'TLSv1.3')
+    server.setTlsProfile(tlsProfileOf(undefined))
+    assert.equal(await protocolOf('TLSv1.2'), 'TLSv1.2')
   })
 })

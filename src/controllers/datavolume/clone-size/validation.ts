@@ -23,31 +23,43 @@ export interface CloneCandidate {
   readonly permissive: boolean
 }
 
+/** What speaks against a source whatever the sizes are: asked before anybody looks for those. The text as below. */
+export function sourceProblemOf({
+  dataVolume,
+  source,
+}: Pick<CloneCandidate, 'dataVolume' | 'source'>): string | undefined {
+  if ('snapshot' in source) return problemOfState(source.snapshot)
+  const sourceType = annotationOf(source.claim, annotations.contentType) || 'kubevirt'
+  const targetType = contentTypeOf(dataVolume)
+  return sourceType === targetType ? undefined : messages.contentTypesDiffer(sourceType, targetType)
+}
+
 /** What speaks against a clone: the text behind `The clone doesn't meet the validation requirements: `. */
 export function cloneProblemOf(candidate: CloneCandidate): string | undefined {
   const { source } = candidate
+  const problem = sourceProblemOf(candidate)
+  if (problem !== undefined) return problem
   return 'snapshot' in source ? problemOfSnapshot(candidate, source.snapshot) : problemOfClaim(candidate, source.claim)
 }
 
 function problemOfClaim(candidate: CloneCandidate, claim: PersistentVolumeClaim): string | undefined {
   const { dataVolume } = candidate
-  const sourceType = annotationOf(claim, annotations.contentType) || 'kubevirt'
-  const targetType = contentTypeOf(dataVolume)
-  if (sourceType !== targetType) return messages.contentTypesDiffer(sourceType, targetType)
   // What a file system takes of a claim of spec.storage depends on the class: the populator compares those.
   const isCompared =
     dataVolume.spec.pvc !== undefined || (isSizeGiven(dataVolume) && volumeModeOf(claim.spec) === 'Block')
   return isCompared ? tooSmall(candidate, requestedBytesOf(claim.spec)) : undefined
 }
 
-function problemOfSnapshot(candidate: CloneCandidate, snapshot: VolumeSnapshot): string | undefined {
-  const { spec, status } = snapshot
-  const { name, namespace } = snapshot.metadata
+function problemOfState({ metadata: { name, namespace }, spec, status }: VolumeSnapshot): string | undefined {
   if (!status) return 'no status on source snapshot yet'
   if (status.error) return `snapshot in error state with msg: ${status.error.message || 'no details'}`
   if (!spec.volumeSnapshotClassName) {
     return `snapshot ${name}/${namespace} does not have volum snap class populated, can't clone`
   }
+  return undefined
+}
+
+function problemOfSnapshot(candidate: CloneCandidate, snapshot: VolumeSnapshot): string | undefined {
   if (restoreBytesOf(snapshot) === undefined) return snapshotSizeProblems.none
   if (!isSizeGiven(candidate.dataVolume)) {
     const needed = neededRestoreBytes(snapshot)

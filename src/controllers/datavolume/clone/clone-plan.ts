@@ -16,7 +16,7 @@ import { warning } from '../../shared/told.ts'
 import type { Told } from '../../shared/told.ts'
 import { planCloneSize } from '../clone-size/plan.ts'
 import type { CloneSizePlan } from '../clone-size/plan.ts'
-import { cloneProblemOf } from '../clone-size/validation.ts'
+import { cloneProblemOf, sourceProblemOf } from '../clone-size/validation.ts'
 import type { CloneOrigin } from '../../clone/origin.ts'
 import type { ClonePlan, CloneStart, SyncObservation, SyncPlan } from '../sync.ts'
 import { contentTypeOf } from '../render.ts'
@@ -56,6 +56,8 @@ export function planStart(input: StartInput): ClonePlan | CloneStart | Extract<S
   if (!origin) {
     return refuse(input, reasons.cloneWithoutSource, messages.cloneWithoutSource(source.kind, source.name))
   }
+  const unusable = sourceProblemOf({ dataVolume, source: origin })
+  if (unusable !== undefined) return refuseClone(input, unusable)
   const size = planSize(input, origin)
   if (size.act === 'refuse') return refuseClone(input, size.message)
   const sized = withSize(input, size)

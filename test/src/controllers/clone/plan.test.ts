@@ -161,6 +161,10 @@ describe('T waits, and says so,', () => {
     assert.equal(phaseAfter(facts), undefined)
     assert.equal(plan.annotations[annotations.conditionBoundMessage], 'waiting for first consumer')
     assert.equal(plan.action, undefined)
+    const stood = { [annotations.clonePhase]: 'Error', [annotations.cloneError]: 'storage class wffc not found' }
+    const healed = planClone(seen({ ...facts, target: target({ annotated: stood }) }))
+    assert.equal(healed.annotations[annotations.clonePhase], 'Pending', 'an error that is no more is not told on')
+    assert.equal(healed.annotations[annotations.cloneError], null)
     for (const annotated of [{ [annotations.selectedNode]: 'n1' }, { [annotations.bindImmediate]: '' }]) {
       assert.equal(phaseAfter({ ...facts, target: target({ annotated }) }), 'Pending')
     }

@@ -98,11 +98,18 @@ describe('the claim that receives a copy', () => {
     )
   })
 
-  it('always takes the copy if T was completed, and is never smaller than T', () => {
+  it('is no larger than T needs, however large the source is: its disk may be small', () => {
+    const source = file(10 * 1024 * mebibyte)
+    assert.equal(receiverBytes({ source, target: file(64 * mebibyte), isCompleted: true }), 71135396)
+  })
+
+  it('takes the copy if T was completed and is not too small by its own word, and is never smaller than T', () => {
     fc.assert(
       fc.property(volume, volume, (source, target) => {
         const received = receiverBytes({ source, target, isCompleted: true })
         assert.ok(received >= target.bytes)
+        assert.ok(received <= sizeFor(target, target.bytes))
+        if (tooSmallForCopy(source, { ...target, overhead: '0' }) !== undefined) return
         assert.equal(tooSmallForCopy(source, { ...target, bytes: received }), undefined)
       }),
     )

@@ -222,7 +222,7 @@ describe('a source pod', () => {
     assert.equal(pod.metadata.namespace, 'golden')
     assert.equal(pod.metadata.annotations?.[annotations.ownerRef], 'vms/disk.v1')
     const env = told(pod)
-    assert.equal(env.uploadUrl, 'https://of-an-older-version.vms.svc:8443/v1beta1/upload')
+    assert.equal(env.uploadUrl, 'https://cdi-upload-disk-v1.vms.svc:8443/v1beta1/upload')
     assert.deepEqual([env.contentType, env.preallocation], ['archive', true])
   })
 

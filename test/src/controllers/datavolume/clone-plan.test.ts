@@ -289,6 +289,27 @@ describe('a clone without T', () => {
       })
     })
 
+    const unusable: [string, ReturnType<typeof sourceSnapshot>, string][] = [
+      ['without a status', { ...sourceSnapshot(), status: undefined }, 'no status on source snapshot yet'],
+      [
+        'that failed before its size was known',
+        sourceSnapshot({ status: { error: { message: 'boom' }, restoreSize: undefined } }),
+        'snapshot in error state with msg: boom',
+      ],
+    ]
+    for (const [name, snapshot, text] of unusable) {
+      it(`tells of a snapshot ${name} what is wrong with it, not that it has no size`, () => {
+        const source = { snapshot: { namespace: 'vms', name: 'snap' } }
+        const clone = { order: orderOfSnapshot, origin: { snapshot, content: undefined } }
+        const { failure } = planned(
+          'refuse',
+          { dataVolume: { ...dataVolume, spec: { ...dataVolume.spec, source } } },
+          clone,
+        )
+        assert.equal(failure.message, `The clone doesn't meet the validation requirements: ${text}`)
+      })
+    }
+
     it('takes the size of a snapshot', () => {
       const plan = planned(
         'create',

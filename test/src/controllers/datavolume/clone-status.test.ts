@@ -22,6 +22,7 @@ function input(facts: Partial<StatusInput> = {}): StatusInput {
     target: cloneTarget(),
     carrier: undefined,
     storageClass: storageClass(),
+    isServedByStorage: true,
     honorWaitForFirstConsumer: true,
     adoptionGate: false,
     clone: orderOfPvc,

@@ -226,6 +226,39 @@ describe('a DataVolume without a claim', () => {
     assert.ok(plan.source)
   })
 
+  it('is bound to the volumes that lie ready although it names a data source', () => {
+    const dataSourceRef = { apiGroup: 'x.example', kind: 'Thing', name: 'thing' }
+    const spec = { source: undefined, storage: { ...dataVolume().spec.storage, dataSourceRef } }
+    const external = dataVolume({ spec, annotated: { [annotations.checkStaticVolume]: '' } })
+    const persistentVolumes = [volume({ name: 'pv-a', phase: 'Available', claimRef: { namespace: 'vms', name: 'dv' } })]
+    const plan = planned('create', { dataVolume: external, persistentVolumes, csiDrivers: [] })
+    assert.equal(plan.claim.metadata.annotations?.[annotations.persistentVolumeList], '["pv-a"]')
+    assert.deepEqual(plan.events ?? [], [])
+  })
+
+  it('asks for what the volume has that lies ready when its size was to come from its source', () => {
+    const spec = {
+      source: { pvc: { namespace: 'vms', name: 'gone' } },
+      storage: { accessModes: ['ReadWriteOnce'], storageClassName: 'csi' },
+    }
+    const clone = dataVolume({ spec, annotated: { [annotations.checkStaticVolume]: '' } })
+    const ready = { phase: 'Available', claimRef: { namespace: 'vms', name: 'dv' } }
+    const persistentVolumes = [
+      volume({ name: 'pv-large', ...ready, size: '2Gi' }),
+      volume({ name: 'pv-small', ...ready, size: '1500Mi' }),
+    ]
+    const plan = planned('create', { dataVolume: clone, persistentVolumes })
+    assert.equal(plan.claim.spec?.resources?.requests?.['storage'], '1500Mi')
+  })
+
+  it('that wants more than any storage has is told so', () => {
+    const resources = { requests: { storage: '10Pi' } }
+    const storage = { accessModes: ['ReadWriteOnce'], storageClassName: 'csi', resources }
+    const plan = planned('refuse', { dataVolume: dataVolume({ spec: { storage } }) })
+    assert.equal(plan.failure.reason, 'ErrClaimNotValid')
+    assert.match(plan.failure.message, /storage size 10Pi is more than 4Pi/)
+  })
+
   it('is left to the storage when it names a data source', () => {
     const dataSourceRef = { apiGroup: 'x.example', kind: 'Thing', name: 'thing' }
     const spec = { source: undefined, storage: { ...dataVolume().spec.storage, dataSourceRef } }

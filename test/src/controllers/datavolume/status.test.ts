@@ -15,6 +15,7 @@ function input(facts: Partial<StatusInput> = {}): StatusInput {
     target: populatedTarget(),
     carrier: undefined,
     storageClass: storageClass(),
+    isServedByStorage: true,
     honorWaitForFirstConsumer: true,
     adoptionGate: false,
     now,
@@ -52,6 +53,13 @@ const after = (phase: string): DataVolume => {
   const first = statusOf(input())
   return dataVolume({ status: { ...first.status, phase } })
 }
+const externalTarget = ({ annotated, ...facts }: Parameters<typeof claim>[0] = {}): PersistentVolumeClaim =>
+  claim({
+    owner: dataVolume(),
+    annotated: { [annotations.externalPopulation]: 'true', ...annotated },
+    spec: { dataSourceRef: { apiGroup: 'snapshot.storage.k8s.io', kind: 'VolumeSnapshot', name: 'snap' } },
+    ...facts,
+  })
 const error404 = 'Unable to connect to http data source: expected status code 200, got 404. Status: 404 Not Found'
 
 interface Case {
@@ -358,18 +366,34 @@ const cases: Case[] = [
   },
   {
     name: 'the storage itself has filled the claim',
-    given: {
-      target: claim({
-        owner: dataVolume(),
-        phase: 'Bound',
-        annotated: { [annotations.externalPopulation]: 'true' },
-        spec: { dataSourceRef: { apiGroup: 'snapshot.storage.k8s.io', kind: 'VolumeSnapshot', name: 'snap' } },
-      }),
-    },
+    given: { target: externalTarget({ phase: 'Bound' }) },
     phase: 'Succeeded',
     bound: 'True Bound|PVC dv Bound',
     ready: 'True |',
     events: ['Normal ExternalPopulationSucceeded: PVC dv successfully populated by snap', 'Normal Bound: PVC dv Bound'],
+  },
+  {
+    name: 'a claim that no storage can fill is no disk, though it is bound',
+    given: { isServedByStorage: false, target: externalTarget({ phase: 'Bound' }) },
+    phase: '',
+    bound: 'True Bound|PVC dv Bound',
+    ready: 'False |',
+    events: ['Normal Bound: PVC dv Bound'],
+  },
+  {
+    name: 'a claim that no storage can fill does not wait for a consumer, who would take it for a disk',
+    given: { isServedByStorage: false, storageClass: storageClass({ wffc: true }), target: externalTarget({}) },
+    phase: '',
+    ready: 'False |',
+    events: ['Normal Pending: PVC dv Pending'],
+  },
+  {
+    name: 'a claim of the storage that is bound to a volume which lay ready was not filled by the storage',
+    given: { target: externalTarget({ phase: 'Bound', annotated: { [annotations.populatedFor]: 'dv' } }) },
+    phase: 'Succeeded',
+    bound: 'True Bound|PVC dv Bound',
+    ready: 'True |',
+    events: ['Normal Bound: PVC dv Bound'],
   },
   {
     name: 'a claim in a phase that Kubernetes does not document is Unknown',

@@ -16,6 +16,7 @@ function input(facts: Partial<StatusInput> = {}): StatusInput {
     target: populatedTarget(),
     carrier: undefined,
     storageClass: storageClass(),
+    isServedByStorage: true,
     honorWaitForFirstConsumer: true,
     adoptionGate: false,
     now,

@@ -67,9 +67,9 @@ describe('the import controller', () => {
     consumer.metadata.name = 'consumer'
     const plan = planImport(seen({ carrier, otherUsers: [consumer] }))
     assert.equal(plan.pod, 'keep')
-    assert.deepEqual(plan.events, [
-      { type: 'Warning', reason: 'ImportTargetInUse', message: 'pod vms/consumer using PersistentVolumeClaim dv' },
-    ])
+    const message = 'pod vms/consumer using PersistentVolumeClaim dv'
+    assert.deepEqual(plan.state, { type: 'Warning', reason: 'ImportTargetInUse', message })
+    assert.deepEqual(plan.events, [])
   })
 
   it('labels a claim that somebody else made', () => {

@@ -328,10 +328,17 @@ describe('the volume', () => {
     assert.deepEqual(told.primeEvents, [])
   })
 
-  it('of a claim that was bound to another one is left alone', () => {
+  it('of a claim that was bound to another one goes, and T is told nothing of it', () => {
     const target = populatedTarget({ phase: 'Bound', spec: { volumeName: 'pv-static' } })
     const plan = planPopulation(seen({ target, prime: done }))
-    assert.equal(plan.deletePrime, false)
+    assert.equal(plan.deletePrime, true)
+    assert.deepEqual(plan.annotations, {})
+  })
+
+  it('that has vanished is an error, not waited for', () => {
+    const plan = planPopulation(seen({ prime: { ...done, status: { phase: 'Lost' } } }))
+    assert.equal(plan.error, `PVC ${done.metadata.name} lost`)
+    assert.equal(plan.requeueAfterMs, undefined)
     assert.deepEqual(plan.annotations, {})
   })
 })

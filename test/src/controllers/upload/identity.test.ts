@@ -32,6 +32,9 @@ describe('the deadline of an upload server', () => {
   it('comes before the proxy may show a certificate of an authority that the server was not told of', () => {
     // Renewed in an hour, and used by clients a tenth of their refresh later.
     assert.equal(deadline({ clientCaBegan: now - 23 * hour }), 2.2)
+    // An authority is renewed after 80 % of its life at the latest: here after 38.4 hours, and not after 46.
+    const late = { ...lifetimes, ...lifetimesOf({ ca: { duration: '48h', renewBefore: '2h' } }).lifetimes }
+    assert.ok(Math.abs(deadline({ lifetimes: late, clientCaBegan: now - 30 * hour }) - (38.4 - 30 + 1.2)) < 0.01)
     assert.equal(deadline({ clientCaBegan: now - 30 * hour }), 12, 'one that is overdue may be renewed at any time')
   })
 

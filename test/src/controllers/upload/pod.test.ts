@@ -212,8 +212,9 @@ describe('the pod of an upload server', () => {
 })
 
 describe('what lies beside an upload server', () => {
-  it('is a Service that selects it', () => {
-    assert.deepEqual(renderUploadService({ carrier: uploadPrime(), podName: 'cdi-upload-a.b', installer: {} }), {
+  it('is a Service that selects it, of a name that the proxy can compute whatever the pod is called', () => {
+    const carrier = uploadClaim({ name: 'a.b', annotated: { [annotations.uploadPodName]: 'cdi-upload-other' } })
+    assert.deepEqual(renderUploadService({ carrier, installer: {} }), {
       apiVersion: 'v1',
       kind: 'Service',
       metadata: {
@@ -226,7 +227,7 @@ describe('what lies beside an upload server', () => {
           'app.kubernetes.io/managed-by': 'cdi-controller',
           'cdi.kubevirt.io': 'cdi-upload-server',
         },
-        ownerReferences: rendered().metadata.ownerReferences,
+        ownerReferences: rendered({ carrier }).metadata.ownerReferences,
       },
       spec: {
         clusterIP: 'None',
