@@ -21,8 +21,7 @@ export function hostClone(
   if (temporary.claim) {
     if (isTerminating(temporary.claim) && claimPhase(temporary.claim) !== 'Lost') return goneFirst(phase)
     // Preallocation is said in the write that says so; a copy that could not preallocate is complete all the same.
-    const isFilled = annotationOf(temporary.claim, annotations.podPhase) === 'Succeeded'
-    if (isFilled) return undefined
+    if (isFilled(temporary.claim)) return undefined
     return claimPhase(temporary.claim) === 'Lost'
       ? failed(phase, messages.claimLost(temporary.claim.metadata.name))
       : { phase, because: 'the source is being copied' }
@@ -52,6 +51,11 @@ export function hostClone(
       }),
     },
   }
+}
+
+/** Whether a claim holds all of the copy. */
+export function isFilled(claim: PersistentVolumeClaim): boolean {
+  return annotationOf(claim, annotations.podPhase) === 'Succeeded'
 }
 
 /** In T's own spelling, unless more is needed. */

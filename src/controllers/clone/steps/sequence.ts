@@ -8,7 +8,7 @@ import type { CloneStrategy } from '../../../api/names.ts'
 import { formatKey, keyOf } from '../../../kube/object.ts'
 import type { ClaimOrigin, CloneObservation, Origin, SnapshotOrigin } from '../observation.ts'
 import { isTemporaryOf } from '../temporary.ts'
-import { hostClone } from './host-clone.ts'
+import { hostClone, isFilled } from './host-clone.ts'
 import { prepClaim } from './prep-claim.ts'
 import { csiClone, restoreToCopy, snapshotClone } from './provision.ts'
 import { rebind } from './rebind.ts'
@@ -38,9 +38,10 @@ function ofClaim(seen: CloneObservation, strategy: CloneStrategy, origin: ClaimO
 
 function ofSnapshot(seen: CloneObservation, strategy: CloneStrategy, origin: SnapshotOrigin): Step | undefined {
   if (strategy !== cloneStrategies.copy) return snapshotClone(seen, origin, origin.snapshot) ?? prepTarget(seen)
-  const from = seen.temporary.sourceClaim
-  const restored = seen.temporary.claim ? undefined : (restoreToCopy(seen, origin) ?? prepSource(seen))
-  return restored ?? hostClone(seen, { origin, from })
+  const { claim, sourceClaim: from } = seen.temporary
+  // What a copy reads may be taken away while it is under way; it is restored again then.
+  const isRead = claim !== undefined && (from !== undefined || isFilled(claim))
+  return (isRead ? undefined : (restoreToCopy(seen, origin) ?? prepSource(seen))) ?? hostClone(seen, { origin, from })
 }
 
 /** The claim that becomes T's is to be as large as T asks for. */

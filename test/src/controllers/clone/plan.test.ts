@@ -761,10 +761,16 @@ describe('a snapshot that has to be copied', () => {
     assert.equal(phaseAfter(facts), 'PrepClaim')
   })
 
-  it('is not restored again when the copy is there', () => {
-    const facts: Facts = { ...copyOfSnapshot, temporary: { claim: temporaryClaim() } }
-    assert.equal(planClone(seen(facts)).action, undefined)
-    assert.equal(phaseAfter(facts), 'HostClone')
+  it('is restored again if somebody takes the claim away that the copy reads, and not when all was read', () => {
+    const restored = claim({ name: 'tmp-source-pvc-uid-dv', labels: { 'cdi.kubevirt.io/OwnedByUID': 'uid-dv' } })
+    const reading: Facts = { ...copyOfSnapshot, temporary: { claim: temporaryClaim(), sourceClaim: restored } }
+    assert.equal(planClone(seen(reading)).action, undefined)
+    assert.equal(phaseAfter(reading), 'HostClone')
+    const robbed: Facts = { ...copyOfSnapshot, temporary: { claim: temporaryClaim() } }
+    assert.equal(madeClaim(planClone(seen(robbed))).metadata.name, 'tmp-source-pvc-uid-dv')
+    const filled = temporaryClaim({ phase: 'Bound', annotated: { [annotations.podPhase]: 'Succeeded' } })
+    const done = planClone(seen({ ...copyOfSnapshot, temporary: { claim: filled } }))
+    assert.notEqual(done.action?.do, 'createClaim')
   })
 })
 
