@@ -1,6 +1,7 @@
 /** Clones between unlike volumes, of archives, of unknown size, and into classes that wait for a consumer. */
 import assert from 'node:assert/strict'
 import { describe } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { kinds } from '../../src/api/kinds.ts'
 import { parseQuantity, requiredBytes } from '../../src/quantity.ts'
 import { dataVolume } from '../fixtures/data-volume.ts'
@@ -75,7 +76,10 @@ describe('the size of a disk in a file', { concurrency: 2 }, () => {
         await assertDisk(scene, stage().images, name)
       }
       await clone('first')
-      const pods = detectionPods(from)
+      const pods = await from.until('the pod that finds it out', () => {
+        const found = detectionPods(from)
+        return found.length > 0 && found
+      })
       assert.deepEqual(
         pods.map(({ last }) => last.metadata.name),
         [`size-detection-${source.metadata.uid}`],
@@ -88,21 +92,22 @@ describe('the size of a disk in a file', { concurrency: 2 }, () => {
       assert.equal(pod?.last.metadata.annotations?.['cdi.kubevirt.io/ownedByDataVolume'], `${scene.namespace}/first`)
       assert.equal(pod.last.spec?.restartPolicy, 'OnFailure')
       assert.equal(pod.last.spec.containers[0]?.name, 'size-detection-volume')
-      const events = scene.seen.eventsOf('DataVolume', 'first')
-      assert.ok(events.includes('Normal SizeDetectionPodCreated: Size-detection pod created'), events.join('\n'))
-      assert.deepEqual(
-        ['cdi.Kubervirt.io/virtualSize', 'cdi.Kubervirt.io/sourceCapacity'].map(
-          (key) => from.pvc('src')?.metadata.annotations?.[key],
-        ),
-        [bytes, source.status?.capacity?.['storage']],
-      )
+      await scene.tells('DataVolume/first', 'Normal SizeDetectionPodCreated: Size-detection pod created')
+      const noted = await from.until('the notes on the source', () => {
+        const { annotations = {} } = from.pvc('src')?.metadata ?? {}
+        const found = [annotations['cdi.Kubervirt.io/virtualSize'], annotations['cdi.Kubervirt.io/sourceCapacity']]
+        return !found.includes(undefined) && found
+      })
+      assert.deepEqual(noted, [bytes, source.status?.capacity?.['storage']])
 
       await clone('second')
       assert.equal(detectionPods(from).length, 1, 'it was found out although it was known')
 
       await from.annotate(kinds.pvc, 'src', { 'cdi.Kubervirt.io/sourceCapacity': '1Mi' })
+      // The controller watches claims and DataVolumes side by side: the one must not overtake the other.
+      await delay(2000)
       await clone('third')
-      assert.equal(detectionPods(from).length, 2, 'it was not found out anew')
+      await from.until('it to be found out anew', () => detectionPods(from).length === 2)
     },
   )
 

@@ -71,8 +71,7 @@ describe('a claim that exists already', { concurrency: 3 }, () => {
         scene.apply(disk),
         new RegExp(`denied the request:  Destination PVC ${scene.namespace}/dv already exists`),
       )
-      const pvc = scene.pvc('dv')
-      assert.ok(pvc)
+      const pvc = await scene.until('the claim', () => scene.pvc('dv'))
       assert.deepEqual(owners(pvc), [])
     },
   )

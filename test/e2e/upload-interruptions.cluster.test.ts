@@ -129,7 +129,8 @@ for (const client of clients) {
       () => stage().cluster,
       async (scene) => {
         await openTarget(scene)
-        await using relay = await slowly({ bytesPerSecond: 1.5 * megabyte, cutAfterMs: 5000 })
+        // Longer than 30 s: a moment in which the machine is busy with something else does not cost 5 % of that.
+        await using relay = await slowly({ bytesPerSecond: 0.8 * megabyte, cutAfterMs: 5000 })
         const running = await begin(scene, relay, client)
         assert.equal(await endsWith(scene, relay, running, image, 0.05), 0)
         // Ranges are so short that they need not notice.
@@ -193,7 +194,7 @@ for (const client of clients) {
         const running = await begin(scene, relay, client)
         await running.middle()
         await killController(scene)
-        assert.equal(await endsWith(scene, relay, running, image, 0.03), 0)
+        assert.equal(await endsWith(scene, relay, running, image, 0.05), 0)
       },
     )
   })
@@ -214,7 +215,7 @@ describe('a resumable upload of a qcow2', { concurrency: 2 }, () => {
       () => stage().cluster,
       async (scene) => {
         await openTarget(scene)
-        await using relay = await slowly({ ...line, cutAfterMs: 5000 })
+        await using relay = await slowly({ bytesPerSecond: 0.2 * megabyte, cutAfterMs: 5000 })
         const running = await begin(scene, relay, client)
         assert.equal(await endsWith(scene, relay, running, image, 0.05), 0)
         assert.ok(relay.cuts >= 1)

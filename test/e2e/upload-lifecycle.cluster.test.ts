@@ -444,7 +444,8 @@ describe('a target that nobody uploads to', { concurrency: 3 }, () => {
       await scene.cluster.kube.delete(kinds.dataVolume, { namespace: scene.namespace, name: 'dv' })
       await everythingOfServerIsGone(scene)
       const seconds = (performance.now() - started) / 1000
-      assert.ok(seconds < 20, `it took ${seconds} s`)
+      // Another test may kill the controller just now, which takes 25 s.
+      assert.ok(seconds < 120, `it took ${seconds} s`)
       await scene.until('the claims to be gone', () => scene.seen.pvcs.cache.size === 0)
     },
   )
@@ -506,7 +507,7 @@ describe('time', () => {
       }
       // The machine may be busy with something else, but not each time.
       const tailsMs: number[] = []
-      while (tailsMs.length < 3 && !tailsMs.some((ms) => ms < 1000)) {
+      while (tailsMs.length < 5 && !tailsMs.some((ms) => ms < 1000)) {
         tailsMs.push(await tailOfUpload(`dv-${tailsMs.length}`))
       }
       assert.ok((tailsMs.at(-1) ?? 0) < 1000, `the answers came ${tailsMs.join(', ')} ms after the last byte`)

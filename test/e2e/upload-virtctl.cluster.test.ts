@@ -216,7 +216,8 @@ describe('virtctl image-upload dv', { concurrency: 3 }, () => {
         const args = ['dv', 'dv', '--size=64Mi', `--storage-class=${scene.namespace}`, `--image-path=${file('raw')}`]
         const started = performance.now()
         assert.match((await upload(scene, args)).error ?? '', /^Claim not valid: .*accessMode/i)
-        assert.ok(performance.now() - started < 30_000)
+        // It would wait for 5 min. Another test may kill the controller just now, which takes 25 s.
+        assert.ok(performance.now() - started < 120_000)
       } finally {
         await scene.cluster.kube.delete(kinds.storageClass, { name: scene.namespace })
       }
@@ -300,7 +301,7 @@ describe('the address of the proxy', () => {
       const shown = async (): Promise<string | undefined> =>
         (await kube.get(kinds.cdiConfig, { name: 'config' }))?.status?.uploadProxyURL
       const shows = async (expected: string | undefined): Promise<void> => {
-        for (let tries = 0; tries < 150 && (await shown()) !== expected; tries += 1) await delay(200)
+        for (let tries = 0; tries < 600 && (await shown()) !== expected; tries += 1) await delay(200)
         assert.equal(await shown(), expected)
       }
       await openTarget(scene)

@@ -9,6 +9,7 @@ import { loadPage } from '../../uploadproxy/page-files.ts'
 import { UserApi } from '../../uploadproxy/user-api.ts'
 import { tempDir } from '../fixtures/server-process.ts'
 import { curl } from './curl.ts'
+import type { CurlAnswer } from './curl.ts'
 import { FakeKubernetes, sendJson } from './fake-kubernetes.ts'
 import { hourMs, makeAuthorities, ProxyUnderTest } from './proxy-under-test.ts'
 
@@ -102,6 +103,7 @@ describe('the API of the page', () => {
   let proxy: ProxyUnderTest
   let kubernetes: FakeKubernetes
   let userApi: UserApi
+  let apiOptions: ConstructorParameters<typeof UserApi>[0]
   const now = Date.parse('2026-01-01T00:01:00Z')
   const list = '/apis/cdi.kubevirt.io/v1beta1/namespaces/team/datavolumes'
 
@@ -109,7 +111,9 @@ describe('the API of the page', () => {
     const { proxy: authority } = await makeAuthorities()
     const pair = await issueServerCertificate({ authority, hosts: ['localhost'], lifetimeMs: hourMs, now: Date.now() })
     kubernetes = await FakeKubernetes.start(pair)
-    userApi = new UserApi({ server: kubernetes.url, ca: () => authority.certPem, now: () => now, timeoutMs: 500 })
+    // Longer than a busy machine needs.
+    apiOptions = { server: kubernetes.url, ca: () => authority.certPem, now: () => now, timeoutMs: 20_000 }
+    userApi = new UserApi(apiOptions)
     proxy = await ProxyUnderTest.start({ userApi })
   })
   beforeEach(() => {
@@ -125,6 +129,12 @@ describe('the API of the page', () => {
 
   const get = (path = '/page/api/namespaces/team/datavolumes', authorization: string | undefined = user) =>
     curl(proxy, path, authorization === '' ? [] : ['-H', `Authorization: ${authorization}`])
+  /** The same from a proxy that waits for half a second only. */
+  const getSoon = async (): Promise<CurlAnswer> => {
+    await using hasty = new UserApi({ ...apiOptions, timeoutMs: 500 })
+    await using other = await ProxyUnderTest.start({ userApi: hasty })
+    return await curl(other, '/page/api/namespaces/team/datavolumes', ['-H', `Authorization: ${user}`])
+  }
   const post = (body: string, { path = '/page/api/namespaces/team/uploadtokens', args = [] as string[] } = {}) =>
     curl(proxy, path, ['-H', `Authorization: ${user}`, '-H', 'Content-Type: application/json', ...args, '-d', body])
 
@@ -308,7 +318,7 @@ describe('the API of the page', () => {
 
   it('does not wait for ever', async () => {
     kubernetes.override = () => true
-    const { status, body } = await get()
+    const { status, body } = await getSoon()
     assert.equal(status, 504)
     assert.deepEqual(JSON.parse(body), { status: 504, message: 'the API server did not answer in time' })
   })
@@ -324,7 +334,7 @@ describe('the API of the page', () => {
       fill()
       return true
     }
-    const { status } = await get()
+    const { status } = await getSoon()
     assert.ok([502, 504].includes(status), String(status))
   })
 

@@ -44,7 +44,7 @@ export async function trustBlindly(
     await kube.patch(kinds.cdi, key, { spec: { config: { insecureRegistries } } }, { type: 'merge' })
   }
   await list([...(await listed()), ...entries])
-  for (let tries = 0; tries < 300; tries += 1) {
+  for (let tries = 0; tries < 1200; tries += 1) {
     const config = await kube.get(kinds.cdiConfig, { name: 'config' })
     if (entries.every((entry) => config?.spec.insecureRegistries?.includes(entry))) {
       return {

@@ -5,6 +5,8 @@ import { freePort } from '../../fixtures/server-process.ts'
 import type { TestCluster } from './cluster.ts'
 
 export interface WebServer extends AsyncDisposable {
+  /** Where it answers on 127.0.0.1 too. */
+  readonly port: number
   /** The URL of a path as pods see it. */
   url(path: string): string
   /** The finished requests for a path. */
@@ -24,6 +26,7 @@ export async function startWeb(
   const requests = async (path: string): Promise<NginxRequest[]> =>
     (await nginx.requests()).filter(({ uri }) => uri === `/${path}`)
   return {
+    port: nginx.port,
     url: (path) => `${options.certs ? 'https' : 'http'}://${hostAddress}:${port}/${path}`,
     requests,
     sentBytes: async (path) => (await requests(path)).reduce((sum, { bodyBytes }) => sum + bodyBytes, 0),

@@ -538,22 +538,22 @@ describe('http source on servers with faults', () => {
 
   it('connects anew when a server falls silent, and reports the one that stays silent', async () => {
     await using server = await faulty({ cut: 'silence', cutAfter: (get) => (get < 4 ? 300_000 : undefined) })
-    await using source = await openRanged(server.url, { idleTimeoutMs: 200 })
+    await using source = await openRanged(server.url, { idleTimeoutMs: 1000 })
     assert.deepEqual(await readAll(source), content)
 
     await using mute = await faulty({ cut: 'silence', cutAfter: (get) => (get === 1 ? undefined : 0) })
-    const limited = { ...patience, silenceMs: 500 }
-    await using other = await openRanged(mute.url, { idleTimeoutMs: 200, patience: limited })
+    const limited = { ...patience, silenceMs: 2500 }
+    await using other = await openRanged(mute.url, { idleTimeoutMs: 1000, patience: limited })
     await assert.rejects(readAll(other), { code: 'CDI_SOURCE_STALLED' })
   })
 
   it('does not take its own slowness for a silent server', async () => {
     await using server = await faulty({})
-    await using source = await openRanged(server.url, { idleTimeoutMs: 100 })
+    await using source = await openRanged(server.url, { idleTimeoutMs: 1000 })
     let first = true
     const chunks: Buffer[] = []
     const sink = async (chunk: Buffer): Promise<void> => {
-      if (first) await delay(500)
+      if (first) await delay(3000)
       first = false
       chunks.push(Buffer.from(chunk))
     }

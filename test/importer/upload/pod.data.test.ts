@@ -130,10 +130,13 @@ describe('upload server pod', () => {
 
   it('finishes an upload at its deadline before it ends', async () => {
     await using pod = await UploadPod.make()
-    const running = await pod.start({ deadline: new Date(Date.now() + 500).toISOString() })
+    // Far enough for a busy machine to start the server and to begin the upload before.
+    const deadlineMs = Date.now() + 8000
+    const running = await pod.start({ deadline: new Date(deadlineMs).toISOString() })
     const request = pod.begin({ path: '/v1beta1/upload', headers: { 'content-length': String(diskBytes) } })
     request.write(uploads.disk.subarray(0, mebibyte))
-    await delay(4000)
+    // It looks at its deadline every 2 s.
+    await delay(deadlineMs + 3500 - Date.now())
     request.end(uploads.disk.subarray(mebibyte))
     assert.equal((await answerOf(request)).status, 200)
     assert.equal((await pod.endOf(running)).words, complete)
@@ -315,7 +318,7 @@ describe('a large upload', () => {
     }
     // The machine may be busy with something else, but not each time.
     const tailsMs: number[] = []
-    while (tailsMs.length < 3 && !tailsMs.some((ms) => ms < 1000)) tailsMs.push(await tailOfUpload())
+    while (tailsMs.length < 5 && !tailsMs.some((ms) => ms < 1000)) tailsMs.push(await tailOfUpload())
     assert.ok((tailsMs.at(-1) ?? 0) < 1000, `${tailsMs.join(', ')} ms`)
   })
 })

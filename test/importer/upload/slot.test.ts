@@ -172,20 +172,20 @@ describe('slot', () => {
   })
 
   it('is taken from a client that has been silent, not from one that we hold back', async () => {
-    const slot = newSlot({ yieldMs: 50 })
+    const slot = newSlot({ yieldMs: 500 })
     const transfer = new HandTransfer()
     transfer.dropping.resolve()
     const hold = await slot.claim(() => transfer)
     const slow = hold.read(async (reading) => {
-      for await (const _ of reading.body(twice())) await delay(120)
+      for await (const _ of reading.body(twice())) await delay(1200)
     })
-    await delay(100)
+    await delay(1000)
     assert.throws(() => slot.assertFree(), refused('busy'))
     await slow
     const silent = hold.read((reading) => transfer.append(reading.body(silence()), reading.signal))
     silent.catch(() => {})
     assert.throws(() => slot.assertFree(), refused('busy'))
-    await delay(80)
+    await delay(800)
     await slot.claim(() => new HandTransfer())
     await assert.rejects(silent, { code: 'CDI_ABORTED' })
   })

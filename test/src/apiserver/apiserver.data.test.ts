@@ -59,6 +59,11 @@ function rbacPath(namespace: string, plural: string): string {
 async function homeOfAlice(): Promise<string> {
   const namespace = await cdi.newNamespace()
   await bind(namespace, 'cdi.kubevirt.io:edit')
+  await eventually('the binding counts', async () => {
+    const path = `${pathOf('datavolumes', namespace)}?dryRun=All`
+    const { status } = await cdi.alice.raw('POST', path, dataVolume(namespace, { source: { blank: {} } }))
+    return status === 201
+  })
   return namespace
 }
 

@@ -147,10 +147,14 @@ describe('the controllers of imports', () => {
       const running = status?.conditions?.find(({ type }) => type === 'Running')
       return status?.phase === 'ImportInProgress' && running?.message === notFound && status.restartCount === 3
     })
-    const { items } = await client.list(kinds.event, { namespace: key.namespace })
-    const told = items.map(({ involvedObject, type, reason }) => `${involvedObject.kind} ${type} ${reason}`)
-    assert.ok(told.includes('DataVolume Warning Error'), told.join('\n'))
-    assert.ok(told.includes('PersistentVolumeClaim Warning ErrImportFailed'), told.join('\n'))
+    // They are written beside the status, and not in its turn.
+    await eventually('the events are told', async () => {
+      const { items } = await client.list(kinds.event, { namespace: key.namespace })
+      const told = items.map(({ involvedObject, type, reason }) => `${involvedObject.kind} ${type} ${reason}`)
+      assert.ok(told.includes('DataVolume Warning Error'), told.join('\n'))
+      assert.ok(told.includes('PersistentVolumeClaim Warning ErrImportFailed'), told.join('\n'))
+      return true
+    })
   })
 
   it('stop at a wrong checksum', async () => {

@@ -101,6 +101,15 @@ async function eventsOf(namespace: string): Promise<string[]> {
   )
 }
 
+/** Events are written beside the status, and not in its turn. */
+async function assertTold(namespace: string, events: readonly string[]): Promise<void> {
+  await eventually('the events are told', async () => {
+    const told = await eventsOf(namespace)
+    for (const event of events) assert.ok(told.includes(event), `${event} is not among\n${told.join('\n')}`)
+    return true
+  })
+}
+
 describe('the controllers of uploads', () => {
   it('make a server ready, as the recordings show it, and tell the address of P', async () => {
     const key = await newUpload()
@@ -149,13 +158,10 @@ describe('the controllers of uploads', () => {
     const target = await client.get(kinds.pvc, key)
     const source = target?.spec?.dataSourceRef
     assert.deepEqual([source?.apiGroup, source?.kind], ['cdi.kubevirt.io', 'VolumeUploadSource'])
-    const told = await eventsOf(key.namespace)
-    assert.ok(told.includes('DataVolume/dv Normal UploadReady: Upload into dv ready (datavolume-upload-controller)'))
-    assert.ok(
-      told.includes(
-        'PersistentVolumeClaim/dv Normal CreatedPVCPrimeSuccessfully: PVC Prime created successfully (upload-populator)',
-      ),
-    )
+    await assertTold(key.namespace, [
+      'DataVolume/dv Normal UploadReady: Upload into dv ready (datavolume-upload-controller)',
+      'PersistentVolumeClaim/dv Normal CreatedPVCPrimeSuccessfully: PVC Prime created successfully (upload-populator)',
+    ])
   })
 
   it('give the claim its volume when the upload is done, and leave behind what the recordings show', async () => {
@@ -198,15 +204,12 @@ describe('the controllers of uploads', () => {
     })
     const { metadata } = (await client.get(kinds.pvc, key)) ?? {}
     const prime = `prime-${metadata?.uid}`
-    const told = await eventsOf(key.namespace)
-    for (const event of [
+    await assertTold(key.namespace, [
       `PersistentVolumeClaim/${prime} Normal UploadSucceeded: Upload Successful (upload-controller)`,
       `PersistentVolumeClaim/dv Normal UploadSucceeded: [${prime}] : Upload Successful (upload-populator)`,
       'PersistentVolumeClaim/dv Normal UploadSucceeded: Successfully uploaded into dv (upload-populator)',
       'DataVolume/dv Normal UploadSucceeded: Successfully uploaded into dv (datavolume-upload-controller)',
-    ]) {
-      assert.ok(told.includes(event), `${event} is not among\n${told.join('\n')}`)
-    }
+    ])
   })
 
   it('serve the claim itself in the direct mode', async () => {

@@ -9,6 +9,7 @@ import { resumptionPath } from '../../../../src/api/upload-env.ts'
 import { contentOf, loopDevice, noRoot } from '../../../fixtures/loop.ts'
 import type { LoopDevice } from '../../../fixtures/loop.ts'
 import { tempDir } from '../../../fixtures/server-process.ts'
+import { until } from '../../e2e/support/cdi.ts'
 import type { RunningCdi } from '../../e2e/support/cdi.ts'
 import type { Sent } from '../support/client.ts'
 import { UploadPod } from '../support/upload-pod.ts'
@@ -217,7 +218,7 @@ describe('the journal of an upload', () => {
     const plain = pod.begin({ path: '/v1beta1/upload', headers: { 'content-length': String(sizeBytes) } })
     plain.on('error', () => {})
     await new Promise((resolve) => plain.write(Buffer.alloc(mebibyte, 7), resolve))
-    await delay(200)
+    await until(async () => (await readFile(journalOf(pod), 'utf8')) === 'null', first)
     first.kill('SIGKILL')
     await first.finished
     assert.equal(await readFile(journalOf(pod), 'utf8'), 'null')

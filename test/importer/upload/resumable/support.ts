@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import * as tus from 'tus-js-client'
+import type { Exchange } from '../../../../importer/upload/exchange.ts'
 import { openResumable } from '../../../../importer/upload/resumable/open.ts'
 import type { OpenResumable } from '../../../../importer/upload/resumable/open.ts'
 import { tempDir } from '../../../fixtures/server-process.ts'
@@ -38,27 +39,52 @@ export function digestField(bytes: Buffer): string {
   return `sha-256=:${hashOf(bytes).toString('base64')}:`
 }
 
+export interface ResumableServer extends TestUploadServer {
+  readonly journalDirectory: string
+  /** Bytes of bodies that the protocols have taken, of requests that are still being read too. */
+  readonly takenBytes: number
+}
+
 /** A server that speaks the resumable protocols, with a journal of its own. */
 export async function startResumableServer(
   options: TestUploadServerOptions & Partial<Omit<OpenResumable, 'context'>> = {},
-): Promise<TestUploadServer & { readonly journalDirectory: string }> {
+): Promise<ResumableServer> {
+  let takenBytes = 0
+  const countBody = (exchange: Exchange): Exchange => {
+    const body = exchange.body.bind(exchange)
+    exchange.body = async function* () {
+      for await (const chunk of body()) {
+        yield chunk
+        takenBytes += chunk.length
+      }
+    }
+    return exchange
+  }
   const place = await tempDir('journal')
   const { journalDirectory = join(place.path, 'journal'), resumption = '', expiry, patienceMs, ...rest } = options
   const server = await startUploadServer({
     linger: { idleMs: 200, totalMs: 2000 },
     ...rest,
-    protocols: (context) =>
-      openResumable({
+    protocols: async (context) => {
+      const protocols = await openResumable({
         context,
         journalDirectory,
         resumption,
         ...(expiry === undefined ? {} : { expiry }),
         ...(patienceMs === undefined ? {} : { patienceMs }),
-      }),
+      })
+      return protocols.map((protocol) => ({
+        ...protocol,
+        handle: (exchange: Exchange) => protocol.handle(countBody(exchange)),
+      }))
+    },
   })
   return {
     ...server,
     journalDirectory,
+    get takenBytes() {
+      return takenBytes
+    },
     async [Symbol.asyncDispose]() {
       await server[Symbol.asyncDispose]()
       await place[Symbol.asyncDispose]()

@@ -64,6 +64,11 @@ async function until(what: string, isSo: () => boolean | Promise<boolean>): Prom
   }
 }
 
+/** Until it has looked at its volume, and follows what is told of it: older events mean nothing to it. */
+async function waits(running: RunningCdi): Promise<void> {
+  await until('the state of the volume', () => running.output().stderr.includes('Pending'))
+}
+
 /** What the controllers do: the volume becomes ready, and finished when its server has ended well. */
 async function control(chain: UploadChain): Promise<void> {
   const key = { namespace: 'team', name: chain.claim }
@@ -279,8 +284,8 @@ describe('cdi upload', () => {
     await cluster.setPhase(chain.claim, 'Pending', {
       conditions: [{ type: 'Bound', status: 'False', reason: 'Pending', message: 'PVC Pending' }],
     })
-    const running = start(file('disk.raw'), '--dv', chain.claim, '--wait-secs', '4')
-    await delay(2000)
+    const running = start(file('disk.raw'), '--dv', chain.claim, '--wait-secs', '12')
+    await waits(running)
     const involvedObject = { kind: 'PersistentVolumeClaim', namespace: 'team', name: chain.claim }
     await cluster.client.create(kinds.event, {
       apiVersion: 'v1',
@@ -296,7 +301,7 @@ describe('cdi upload', () => {
     assert.equal(exitCode, 6)
     assert.match(
       stderr,
-      /CDI_UPLOAD_NOT_READY: .* after 4 s: Pending: PVC Pending\. ProvisioningFailed: no space in the pool/,
+      /CDI_UPLOAD_NOT_READY: .* after 12 s: Pending: PVC Pending\. ProvisioningFailed: no space in the pool/,
     )
   })
 
@@ -304,7 +309,7 @@ describe('cdi upload', () => {
     await using chain = await newChain()
     await makeDataVolume(chain.claim)
     const running = start(file('disk.raw'), '--dv', chain.claim)
-    await delay(2000)
+    await waits(running)
     await cluster.client.create(kinds.event, {
       apiVersion: 'v1',
       kind: 'Event',

@@ -197,7 +197,8 @@ describe('ranges client and the real server', () => {
     await using line = await startCuttingLine({
       port: chain.proxy.port,
       cutAfterMs: 2000,
-      bytesPerSecond: 3 * mebibyte,
+      // Slow: a moment in which the machine is busy with something else costs few bytes then.
+      bytesPerSecond: mebibyte,
     })
     const { restarts } = await upload(chain, { port: line.port })
     await assertUploaded(chain)
@@ -268,7 +269,7 @@ describe('tus client and the real server', () => {
     await using line = await startCuttingLine({
       port: chain.proxy.port,
       cutAfterMs: 2000,
-      bytesPerSecond: 8 * mebibyte,
+      bytesPerSecond: 4 * mebibyte,
     })
     const path = file('disk.qcow2')
     const { restarts } = await upload(chain, { protocol: 'tus', path, port: line.port })

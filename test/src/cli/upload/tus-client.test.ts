@@ -121,6 +121,8 @@ describe('tus client', () => {
     stop.abort(new Error('stopped'))
     await assert.rejects(first, { message: 'stopped' })
     const [id] = server.uploads.keys()
+    // What the first one had sent may still be on its way.
+    while ((await server.connections()) > 0) await new Promise((resolve) => setTimeout(resolve, 5))
     server.cutAfterBytes = undefined
     const before = server.arrivedBytes
     await upload(server, { address: `/v1beta1/upload-tus/${id}` })

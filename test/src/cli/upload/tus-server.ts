@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto'
 import { createServer } from 'node:https'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
+import { promisify } from 'node:util'
 import { selfSigned } from '../../../../src/certs/self-signed.ts'
 import { closable } from '../../../../src/closable-server.ts'
 
@@ -33,6 +34,8 @@ export interface TusServer extends AsyncDisposable {
   bytesPerSecond: number | undefined
   /** Asked first; true when it has answered itself. */
   intercept: (request: IncomingMessage, response: ServerResponse) => boolean
+  /** Connections that are open; when there are none, nothing more arrives. */
+  connections(): Promise<number>
   /** What is in the upload. */
   contentOf(address: string): Buffer
 }
@@ -62,6 +65,7 @@ export async function startTusServer({
     cutAfterBytes: undefined,
     bytesPerSecond: undefined,
     intercept: () => false,
+    connections: () => promisify(listener.getConnections.bind(listener))(),
     contentOf: (address) => Buffer.concat(tus.uploads.get(address.slice(base.length + 1))?.chunks ?? []),
     [Symbol.asyncDispose]: close,
   }
