@@ -93,8 +93,19 @@ function isUploadUrl(url: string | undefined): boolean {
   return /^\/v1(beta|alpha)1\/upload/.test(url ?? '')
 }
 
-function isPageUrl(url: string | undefined): boolean {
-  return url === '/' || (url ?? '').startsWith('/page')
+/** As the framework routes it: percent escapes mean what they stand for. */
+function isPageUrl(url = ''): boolean {
+  const [path = ''] = url.split('?', 1)
+  const plain = decoded(path)
+  return plain === '/' || plain.startsWith('/page')
+}
+
+function decoded(path: string): string {
+  try {
+    return decodeURIComponent(path)
+  } catch {
+    return path
+  }
 }
 
 function addUploadRoute(app: FastifyInstance, deps: ProxyDeps, uploadPath: UploadPath): void {

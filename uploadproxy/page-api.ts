@@ -9,6 +9,8 @@ import { pageHeaders } from './page-files.ts'
 import { UserApiError } from './user-api.ts'
 import type { UserApi, UserCall } from './user-api.ts'
 
+const bodyTimeoutMs = 10_000
+
 export interface PageApiDeps {
   readonly userApi: Pick<UserApi, 'dataVolumes' | 'uploadToken'>
   readonly log: Log
@@ -23,6 +25,11 @@ export function servePageApi(app: FastifyInstance, { userApi, log }: PageApiDeps
   void app.register(
     async (scope) => {
       scope.setErrorHandler((error, _, reply) => fail(error, reply))
+      // Uploads may take hours; a question that is not asked to its end is cut.
+      scope.addHook('onRequest', async ({ raw }) => {
+        const late = setTimeout(() => raw.destroy(), bodyTimeoutMs)
+        for (const end of ['end', 'close']) raw.once(end, () => clearTimeout(late))
+      })
       scope.get('/namespaces/:namespace/datavolumes', async (request, reply) => {
         const list = await userApi.dataVolumes(callOf(request))
         return reply.headers(apiHeaders).send(list)

@@ -7,7 +7,7 @@ import type { Log } from '../../src/log.ts'
 import type { Progress } from '../progress.ts'
 import type { Clock } from '../sources/clock.ts'
 import type { Extent } from '../target/coverage.ts'
-import { sectionDigest } from '../upload/clone/wire.ts'
+import { rangesOf, sectionDigest } from '../upload/clone/wire.ts'
 import type { CloneState } from '../upload/clone/wire.ts'
 import { compareStretches } from './compare.ts'
 import type { SourceDisk } from './disk.ts'
@@ -82,10 +82,11 @@ class Sending {
     const { disk, target, log, signal } = this.#options
     if (state === undefined || state.state === 'failed') return []
     if (state.state === 'done') return 'done'
-    const there = state.ranges.map(([start, end]) => ({ start, end }))
-    const isSame = state.id === disk.id && state.length === disk.sizeBytes
-    // What is being finished was whole, whatever became of the source since.
-    if (isSame && (state.state === 'finishing' || (await this.#isProved(there)))) return there
+    if (state.id === disk.id && state.length === disk.sizeBytes) {
+      const there = rangesOf(state)
+      // What is being finished was whole, whatever became of the source since.
+      if (state.state === 'finishing' || (await this.#isProved(there))) return there
+    }
     if (state.state === 'finishing') throw new CdiError('CDI_CLONE_REFUSED', 'the target is finishing another disk')
     log.warn({ id: state.id, length: state.length }, 'the source is another one than before, beginning anew')
     await target.drop(signal)

@@ -453,10 +453,16 @@ function asError(thrown: unknown): Error {
 function collectionPath({ group, version, plural, namespaced }: Kind, namespace?: string): string {
   const root = group === '' ? `/api/${version}` : `/apis/${group}/${version}`
   return namespaced && namespace !== undefined
-    ? `${root}/namespaces/${encodeURIComponent(namespace)}/${plural}`
+    ? `${root}/namespaces/${segment(namespace)}/${plural}`
     : `${root}/${plural}`
 }
 
 function objectPath(kind: Kind, { namespace, name }: ObjectKey): string {
-  return `${collectionPath(kind, namespace)}/${encodeURIComponent(name)}`
+  return `${collectionPath(kind, namespace)}/${segment(name)}`
+}
+
+/** A name as one segment of a path. Throws a RangeError for those that would lead to another one. */
+function segment(name: string): string {
+  if (name === '.' || name === '..') throw new RangeError(`not a name: ${name}`)
+  return encodeURIComponent(name)
 }

@@ -375,7 +375,7 @@ describe('the upload proxy', () => {
 
   it('grants other origins nothing of the page', async () => {
     const asked = ['-H', 'Origin: https://evil.example', '-H', 'Access-Control-Request-Method: GET']
-    for (const path of ['/page/', '/page/api/namespaces/a/datavolumes']) {
+    for (const path of ['/page/', '/page/api/namespaces/a/datavolumes', '/%70age/api/namespaces/a/datavolumes']) {
       const { status, headers } = await curl(proxy, path, ['-X', 'OPTIONS', ...asked])
       assert.deepEqual([status, headers['access-control-allow-origin']], [404, undefined])
     }

@@ -1,8 +1,10 @@
 /** What the proxy serves besides uploads: the files of the page, and the two requests that it makes for a user. */
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, it } from 'node:test'
+import { connect } from 'node:tls'
 import * as fc from 'fast-check'
 import { issueServerCertificate } from '../../src/certs/authority.ts'
 import { loadPage } from '../../uploadproxy/page-files.ts'
@@ -314,6 +316,16 @@ describe('the API of the page', () => {
     ])
     assert.equal(status, 415)
     assert.equal((JSON.parse(body) as { status: number }).status, 415)
+  })
+
+  it('cuts a question that is not asked to its end', async () => {
+    const socket = connect({ port: proxy.port, host: '127.0.0.1', rejectUnauthorized: false })
+    await once(socket, 'secureConnect')
+    const head = ['POST /page/api/namespaces/team/uploadtokens HTTP/1.1', 'Host: proxy', `Authorization: ${user}`]
+    socket.write([...head, 'Content-Type: application/json', 'Content-Length: 100', '', '{'].join('\r\n'))
+    socket.resume()
+    await once(socket, 'close', { signal: AbortSignal.timeout(60_000) })
+    assert.deepEqual(kubernetes.requests, [])
   })
 
   it('does not wait for ever', async () => {

@@ -55,6 +55,21 @@ export interface CloneState extends DiskState {
   readonly preallocationApplied?: boolean
 }
 
+/** What a target says is there. Throws CDI_CLONE_REFUSED for ranges that no disk has. */
+export function rangesOf({ ranges, length }: Pick<CloneState, 'ranges' | 'length'>): Extent[] {
+  let at = 0
+  return ranges.map(([start, end]) => {
+    if (!(Number.isSafeInteger(start) && Number.isSafeInteger(end) && at <= start && start < end && end <= length)) {
+      throw new CdiError(
+        'CDI_CLONE_REFUSED',
+        `the target has bytes ${start} to ${end} of ${length}, which makes no sense`,
+      )
+    }
+    at = end
+    return { start, end }
+  })
+}
+
 /** What a cloner has to know of the volume that it sends to. */
 export interface CloneTargetFacts {
   readonly kind: 'filesystem' | 'block'

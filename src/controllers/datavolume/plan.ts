@@ -94,7 +94,10 @@ function planForTarget(seen: SyncObservation, target: PersistentVolumeClaim): Sy
  */
 function instanceTypeOf(seen: SyncObservation, target: PersistentVolumeClaim): Readonly<Record<string, string>> {
   const { dataVolume, clone } = seen
-  if (clone) return isAcrossNamespaces(clone.order) && !needsWork({ ...seen, target }) ? {} : clone.labels
+  if (clone) {
+    const isRefused = typeof clone.authority === 'object'
+    return isAcrossNamespaces(clone.order) && (isRefused || !needsWork({ ...seen, target })) ? {} : clone.labels
+  }
   return dataVolume.spec.source?.registry ? (target.metadata.labels ?? {}) : {}
 }
 

@@ -102,6 +102,19 @@ describe('client', () => {
     assert.equal(server.seen[0]?.url, '/apis/cdi.kubevirt.io/v1beta1/storageprofiles/a%20b')
   })
 
+  it('lets no name lead to another path', async () => {
+    await using server = await serve([json(200, stored)])
+    for (const wrong of [
+      { namespace: '..', name: 'a' },
+      { namespace: 'ns', name: '..' },
+      { namespace: '.', name: 'a' },
+    ]) {
+      await assert.rejects(server.client.get(thingKind, wrong), RangeError)
+    }
+    await assert.rejects(server.client.list(thingKind, { namespace: '..' }), RangeError)
+    assert.deepEqual(server.seen, [])
+  })
+
   for (const [type, contentType] of [
     ['merge', 'application/merge-patch+json'],
     ['json', 'application/json-patch+json'],

@@ -49,8 +49,8 @@ export function cloneKind(order: CloneOrder): SourceKind {
     workerOf: (target, { pods }) => {
       const from = cloneSourceOf(target)
       if (!from) return undefined
-      const name = annotationOf(target, annotations.sourceClonePodName) ?? sourcePodName(target.metadata.uid)
-      const pod = pods.get({ namespace: from.namespace, name })
+      // Not by what the claim says: its owner may write there whatever they like.
+      const pod = pods.get({ namespace: from.namespace, name: sourcePodName(target.metadata.uid) })
       return pod && { pod, ownerUid: annotationOf(target, annotations.ownerUid) ?? target.metadata.uid }
     },
   }

@@ -7,6 +7,7 @@ import {
   headLength,
   mostDataBytes,
   mostExtents,
+  rangesOf,
   sectionDigest,
 } from '../../../../importer/upload/clone/wire.ts'
 import { CdiError } from '../../../../src/errors.ts'
@@ -86,4 +87,46 @@ describe('digest of a section', () => {
       assert.notEqual(sectionDigest(place, { ...body, ...other }), digest)
     }
   })
+})
+
+describe('what a target says is there', () => {
+  it('is taken as it is', () => {
+    const ranges = [
+      [0, 10],
+      [10, 20],
+      [30, 100],
+    ] as const
+    assert.deepEqual(rangesOf({ ranges, length: 100 }), [
+      { start: 0, end: 10 },
+      { start: 10, end: 20 },
+      { start: 30, end: 100 },
+    ])
+  })
+
+  const nonsense: [string, [number, number][]][] = [
+    ['behind the end', [[0, Number.MAX_SAFE_INTEGER]]],
+    [
+      'out of order',
+      [
+        [50, 60],
+        [10, 20],
+      ],
+    ],
+    [
+      'overlapping',
+      [
+        [0, 20],
+        [10, 30],
+      ],
+    ],
+    ['empty', [[10, 10]]],
+    ['no whole numbers', [[0, 1.5]]],
+    ['negative', [[-1, 5]]],
+    ['no numbers', [[null, 'x'] as unknown as [number, number]]],
+  ]
+  for (const [name, ranges] of nonsense) {
+    it(`makes no sense when it is ${name}`, () => {
+      assert.throws(() => rangesOf({ ranges, length: 100 }), { code: 'CDI_CLONE_REFUSED' })
+    })
+  }
 })

@@ -481,6 +481,11 @@ describe('a clone with its T', () => {
     planned('none', { dataVolume: own, target: cloneTarget(), source: made }, { labels })
     const filled = cloneTarget({ annotated: { [annotations.populatedFor]: 'dv' } })
     planned('none', { target: filled, dataVolume: cloneDataVolume({ order: orderFromAfar }) }, { ...afar, labels })
+    const refused = { ...afar, labels, authority: { refused: 'token missing' } }
+    const plan = planSync(
+      seen({ target: cloneTarget(), dataVolume: cloneDataVolume({ order: orderFromAfar }) }, refused),
+    )
+    assert.notEqual(plan.act, 'labelDataVolume', 'who may not read the source does not learn its labels')
   })
 })
 
