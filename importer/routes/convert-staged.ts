@@ -12,6 +12,8 @@ import type { Encoding } from '../formats/decoder.ts'
 import type { DiskFormat } from '../formats/detect.ts'
 import { inspectImage } from '../image/inspect.ts'
 import { haltWriter } from '../image/halt-writer.ts'
+import { startNbdServer } from '../image/nbd-server.ts'
+import { withStrictEnd } from '../image/strict-end.ts'
 import type { Progress } from '../progress.ts'
 import type { Digest } from '../sources/checksum.ts'
 import type { Source } from '../sources/source.ts'
@@ -72,10 +74,18 @@ export async function convertStaged({
       sizeBytes,
       read: (...piece) => readPiece(image, piece),
     })
+    // Not the file itself: what its tables send beyond its end would be zeros.
+    const strict = withStrictEnd({
+      sizeBytes,
+      facts,
+      name: source.name,
+      read: async (...piece) => ({ pieces: [await readPiece(image, piece)] }),
+    })
+    await using server = await startNbdServer(strict)
     using halt = haltWriter({ written: (bytes) => target.written(bytes) })
     try {
       await convertImage({
-        location: { filePath: path },
+        location: { socketPath: server.socketPath },
         facts,
         name: source.name,
         target,
@@ -90,7 +100,8 @@ export async function convertStaged({
       })
     } catch (error) {
       signal.throwIfAborted()
-      throw halt.failure ?? error
+      // qemu-img knows of an I/O error only; what happened is known on this side.
+      throw halt.failure ?? server.failure ?? error
     }
     log.info({ stagedBytes: sizeBytes, virtualSizeBytes: facts.virtualSizeBytes }, 'image converted')
     return facts.virtualSizeBytes
@@ -124,6 +135,8 @@ async function stage({
       log,
       ...(digest ? { digest } : {}),
     })
+    // What the storage does not take is not reported when it is read back.
+    await scratch.sync([], signal)
     // Zeros at the end were left out.
     await truncate(path, sizeBytes)
     return sizeBytes

@@ -33,6 +33,21 @@ export class DirtyWindow {
     this.#throwFault()
   }
 
+  /**
+   * Flushes what was written until now. Throws what this flush or an earlier one threw: storage reports what it has lost
+   * once only (fsync(2)), and a flush after that one succeeds without bringing it back.
+   */
+  async flush(): Promise<void> {
+    await this.settle()
+    try {
+      await this.#flush()
+    } catch (error) {
+      this.#fault ??= { error }
+    }
+    // One that was begun beside it may have been told instead.
+    await this.settle()
+  }
+
   #start(): void {
     this.#dirtyBytes = 0
     this.#running = Promise.try(this.#flush)

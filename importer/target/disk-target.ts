@@ -193,7 +193,7 @@ export abstract class DiskTarget implements Target {
   async sync(ranges: readonly Extent[], signal: AbortSignal): Promise<void> {
     await this.#faultsNamed(async () => {
       if (!this.#proven) for (const { start, end } of ranges) await this.#zeroGaps(signal, start, end)
-      await this.handle.datasync()
+      await this.#window.flush()
       if (!this.#nameIsSynced) await this.syncName()
       this.#nameIsSynced = true
     }, signal)
@@ -216,7 +216,7 @@ export abstract class DiskTarget implements Target {
         await this.complete(this.#proven, signal)
         if (!this.#proven) await this.#zeroGaps(signal)
       }
-      await this.#window.settle()
+      await this.#window.flush()
       await this.handle.sync()
       await this.syncName()
     }, signal)

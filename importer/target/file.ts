@@ -1,6 +1,6 @@
 /** A disk in a regular file: sparse, since what is not written of a new file is a hole; or allocated as a whole. */
 import { constants } from 'node:fs'
-import { open, rm, statfs } from 'node:fs/promises'
+import { lstat, open, rm, statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { CdiError } from '../../src/errors.ts'
 import type { Log } from '../../src/log.ts'
@@ -145,8 +145,12 @@ export class FileTarget extends DiskTarget {
     }
   }
 
+  /** Removes the file, if it still is the one that was opened: a worker that was given up may outlive its successor's start. */
   override async discard(): Promise<void> {
+    const [opened, named] = await Promise.allSettled([this.handle.stat(), lstat(this.path)])
     await super.discard()
-    await rm(this.path, { force: true })
+    if (opened.status === 'rejected' || named.status === 'rejected') return
+    if (opened.value.ino === named.value.ino && opened.value.dev === named.value.dev)
+      await rm(this.path, { force: true })
   }
 }

@@ -249,6 +249,7 @@ export class ForwardEngine implements ForwardTables, AsyncDisposable {
       await this.#serveClaim({ ...claim, sourceBytes: thereBytes })
     }
     if (!this.#isComplete) throw this.#truncated(this.#position + 1)
+    await this.#held.assertKept()
   }
 
   /**

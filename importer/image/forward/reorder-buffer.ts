@@ -180,6 +180,11 @@ export class ReorderBuffer implements AsyncDisposable {
     }
   }
 
+  /** To be called at the end, see {@link SpillFile.assertKept}. */
+  async assertKept(): Promise<void> {
+    await this.#spill?.assertKept()
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#spill?.[Symbol.asyncDispose]()
   }

@@ -64,6 +64,14 @@ export class SpillFile implements AsyncDisposable {
     })
   }
 
+  /**
+   * To be called when everything was read back, and before anybody relies on it: what storage could not take may have been
+   * read as zeros. Throws CDI_TARGET_FULL, CDI_TARGET_IO.
+   */
+  async assertKept(): Promise<void> {
+    await named(this.#path, () => this.#window.flush())
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     // A flush that fails now is of no interest, but the file must not be closed under it.
     await this.#window.settle().catch(() => {})

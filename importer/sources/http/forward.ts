@@ -30,7 +30,7 @@ export function httpForward(opened: Opened, first: ClientResponse, sizeBytes: nu
 /** One pass over the whole body, across as many connections as it takes. */
 class ForwardTransfer {
   readonly #opened: Opened
-  readonly #sizeBytes: number | undefined
+  #sizeBytes: number | undefined
   #first: ClientResponse
   #done = 0
   #ended = false
@@ -118,11 +118,20 @@ class ForwardTransfer {
     switch (response.status) {
       case 206: {
         checkSameVersion(validator, response)
-        const { first, totalBytes } = parseContentRange(response.headers.get('content-range')) ?? {}
+        const { first, last, totalBytes } = parseContentRange(response.headers.get('content-range')) ?? {}
         if (first !== offset || (this.#sizeBytes ?? totalBytes) !== totalBytes) {
           throw changed(`asked for bytes from ${offset} the server sent ${response.headers.get('content-range')}`)
         }
-        return (sink) => response.body(sink)
+        // A part of the rest is no end: without a total nobody knows where that is.
+        if (totalBytes === undefined) {
+          throw new CdiError('CDI_SOURCE_CHANGED', 'the server does not tell how long what it sends again is')
+        }
+        this.#sizeBytes = totalBytes
+        return async (sink) => {
+          await response.body(sink)
+          if (last === totalBytes - 1) return
+          throw new CdiError('CDI_SOURCE_INTERRUPTED', `the server sent bytes up to ${last} of ${totalBytes} only`)
+        }
       }
       case 200:
         checkSameVersion(validator, response)

@@ -140,6 +140,24 @@ describe('convertStaged', () => {
     assert.deepEqual(await readdir(path('scratch')), [])
   })
 
+  it('refuses an image that was cut before it was packed, and does not fill it up with zeros', async () => {
+    await using dir = await tempDir('staged')
+    const path = (name: string): string => join(dir.path, name)
+    await mkdir(path('scratch'))
+    await makeDisk(path('disk'), { sizeBytes: 20 * mebibyte })
+    await execa('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', path('disk'), path('image')])
+    await execa('qemu-img', ['snapshot', '-c', 'before', path('image')])
+    await truncate(path('image'), (await stat(path('image'))).size - 4 * mebibyte)
+    await execa('gzip', [path('image')])
+    await using source = await openFile({ path: path('image.gz') })
+    await assert.rejects(
+      importStaged({ source, encodings: ['gzip'], format: 'qcow2', scratch: path('scratch'), to: path('got') }),
+      { code: 'CDI_CONVERT_FAILED', message: /ends at byte|cut|truncated|ends/ },
+    )
+    assert.deepEqual(await readdir(path('scratch')), [])
+    await assert.rejects(access(path('got')))
+  })
+
   it('clears scratch when it is aborted', async () => {
     await using dir = await tempDir('staged')
     const path = (name: string): string => join(dir.path, name)

@@ -440,6 +440,26 @@ describe('http source on servers with faults', () => {
     await assert.rejects(readAll(source), { code: 'CDI_SOURCE_TRUNCATED' })
   })
 
+  for (const [name, contentRange] of [
+    ['the rest in parts', (honest: string) => honest],
+    ['a part of the rest and not how much there is', (honest: string) => honest.replace(/\/.*/, '/*')],
+  ] as const) {
+    it(`does not take a part of the rest for all of it, when a server sends ${name}`, async () => {
+      await using server = await faulty({
+        chunked: true,
+        ranges: (get) => get > 1,
+        longestRangeBytes: 200_000,
+        contentRange,
+        cut: 'reset',
+        cutAfter: (get) => (get === 1 ? 300_000 : undefined),
+      })
+      await using source = await openForward(server.url)
+      const read = readAll(source)
+      if (contentRange('bytes 0-1/2').endsWith('*')) await assert.rejects(read, { code: 'CDI_SOURCE_CHANGED' })
+      else assert.deepEqual(await read, content)
+    })
+  }
+
   it('does not take a short body for a complete one', async () => {
     await using server = await faulty({
       ranges: false,

@@ -37,4 +37,29 @@ describe('dirty window', () => {
     await assert.rejects(window.admit(1), /EIO/)
     await assert.rejects(window.settle(), /EIO/)
   })
+
+  it('does not call durable what an earlier flush has lost, though the next one succeeds: it is reported once only', async () => {
+    let flushes = 0
+    const window = new DirtyWindow({
+      limitBytes: 10,
+      flush: () => (++flushes === 1 ? Promise.reject(new Error('EIO')) : Promise.resolve()),
+    })
+    await assert.rejects(window.flush(), /EIO/)
+    await assert.rejects(window.flush(), /EIO/)
+    await assert.rejects(window.admit(1), /EIO/)
+  })
+
+  it('learns of what a flush beside its own was told', async () => {
+    const beside = Promise.withResolvers<void>()
+    let flushes = 0
+    const window = new DirtyWindow({
+      limitBytes: 10,
+      flush: () => (++flushes === 1 ? Promise.resolve() : beside.promise),
+    })
+    await window.admit(10)
+    const asked = window.flush()
+    await window.admit(10)
+    setTimeout(() => beside.reject(new Error('EIO')), 20)
+    await assert.rejects(asked, /EIO/)
+  })
 })

@@ -230,6 +230,19 @@ describe('file', () => {
     },
   )
 
+  it('leaves the file alone that somebody else has made in its place', async () => {
+    await using dir = await tempDir('target')
+    const path = join(dir.path, 'disk.img')
+    const former = await openTarget({ path, preallocate: false, log })
+    await former.begin(mebibyte, signal, 'ours')
+    await using successor = await openTarget({ path, preallocate: false, log })
+    await successor.begin(mebibyte, signal, 'ours')
+    await former.discard()
+    assert.equal((await stat(path)).size, mebibyte)
+    await successor.discard()
+    await assert.rejects(stat(path))
+  })
+
   it('on a full volume says so in the words that the controller looks for', { skip: noRoot }, async () => {
     await using filesystem = await smallFilesystem({ type: 'ext4', sizeBytes: 32 * mebibyte })
     const path = join(filesystem.directory, 'disk.img')
