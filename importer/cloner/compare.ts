@@ -11,8 +11,10 @@ import type { CloneTarget } from './target.ts'
 const readBytes = 1024 * 1024
 
 export interface Comparison {
-  readonly disk: Pick<SourceDisk, 'id' | 'read'>
+  readonly disk: Pick<SourceDisk, 'read'>
   readonly target: Pick<CloneTarget, 'digest'>
+  /** What the copy is called at the target. */
+  readonly id: string
   /** In order. */
   readonly there: readonly Extent[]
   /** How many stretches are compared at the same time. */
@@ -23,7 +25,7 @@ export interface Comparison {
 
 /** Whether all of it is the same; ends at the first difference. Throws what the disk, the target and the signal throw. */
 export async function compareStretches(options: Comparison): Promise<boolean> {
-  const { disk, target, there, patience } = options
+  const { disk, target, id, there, patience } = options
   const stretches = cut(there, mostDigestBytes)
   const stop = new AbortController()
   const signal = AbortSignal.any([options.signal, stop.signal])
@@ -32,7 +34,7 @@ export async function compareStretches(options: Comparison): Promise<boolean> {
     const room = allocAligned(readBytes)
     try {
       for (let next = stretches.shift(); next !== undefined && isSame; next = stretches.shift()) {
-        const theirs = target.digest(disk.id, next, signal)
+        const theirs = target.digest(id, next, signal)
         // Heard of below.
         theirs.catch(() => {})
         if ((await digestOf(disk, next, room, signal)) !== (await theirs)) isSame = false
@@ -50,7 +52,7 @@ export async function compareStretches(options: Comparison): Promise<boolean> {
 }
 
 async function digestOf(
-  disk: Pick<SourceDisk, 'read'>,
+  disk: Comparison['disk'],
   { start, end }: Extent,
   room: Buffer,
   signal: AbortSignal,

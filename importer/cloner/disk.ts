@@ -48,11 +48,11 @@ export class SourceDisk implements AsyncDisposable {
     }
   }
 
-  /** The same for as long as the disk is the same, as far as one can see from outside: 22 base64url characters. */
+  /** The same for as long as the disk is the same, as far as one can see from outside: 11 base64url characters. */
   get id(): string {
     const { ino, mtimeNs } = this.#facts
     const facts = this.kind === 'block' ? ['block', this.sizeBytes] : ['file', this.sizeBytes, ino, mtimeNs]
-    return createHash('sha256').update(facts.join('-')).digest('base64url').slice(0, 22)
+    return createHash('sha256').update(facts.join('-')).digest('base64url').slice(0, 11)
   }
 
   /**

@@ -2,6 +2,7 @@
  * Sends a disk: asks what is at the target already, sends the rest in sections through several streams, and lets the
  * target finish. Whatever breaks on the way, it asks again and goes on from there.
  */
+import { randomBytes } from 'node:crypto'
 import { CdiError } from '../../src/errors.ts'
 import type { Log } from '../../src/log.ts'
 import type { Progress } from '../progress.ts'
@@ -70,38 +71,50 @@ class Sending {
   #sections = 0
   #packedSections = 0
   #isCounted = false
-  /** What is at the target was sent by this process, or proved to be what the source holds. */
-  #isOwn = false
+  /**
+   * What the copy is called at the target: by its source, and by the attempt that began it. What is noted of another attempt
+   * may be older than what lies there now, and says nothing of it.
+   */
+  #id: string
 
   constructor(options: SendDisk) {
     this.#options = options
+    this.#id = newId(options.disk)
   }
 
   /** What of the target can be gone on with; what belongs to another disk is dropped. */
   async usable(state: CloneState | undefined): Promise<Extent[] | 'done'> {
     const { disk, target, log, signal } = this.#options
-    if (state === undefined || state.state === 'failed') return []
-    if (state.state === 'done') return 'done'
-    if (state.id === disk.id && state.length === disk.sizeBytes) {
+    if (state?.state === 'done') return 'done'
+    if (state === undefined || state.state === 'failed') {
+      this.#id = newId(disk)
+      return []
+    }
+    if (state.id.startsWith(disk.id) && state.length === disk.sizeBytes) {
       const there = rangesOf(state)
+      const isOwn = state.id === this.#id
       // What is being finished was whole, whatever became of the source since.
-      if (state.state === 'finishing' || (await this.#isProved(there))) return there
+      if (isOwn || state.state === 'finishing' || (await this.#isProved(state.id, there))) {
+        this.#id = state.id
+        return there
+      }
     }
     if (state.state === 'finishing') throw new CdiError('CDI_CLONE_REFUSED', 'the target is finishing another disk')
     log.warn({ id: state.id, length: state.length }, 'the source is another one than before, beginning anew')
     await target.drop(signal)
+    this.#id = newId(disk)
     return []
   }
 
   /**
-   * Whether what an earlier cloner sent is what the source holds. Of a file its inode and time have told so; a device does
-   * not say whether somebody wrote to it since, so both sides are read and compared, once.
+   * Whether what another attempt sent is at the target, and is what the source holds: both sides are read and compared. A
+   * device does not say whether somebody wrote to it since, and a note may be older than what lies at the target.
    */
-  async #isProved(there: readonly Extent[]): Promise<boolean> {
+  async #isProved(id: string, there: readonly Extent[]): Promise<boolean> {
     const { disk, target, patience, log, signal } = this.#options
-    if (this.#isOwn || disk.kind === 'file' || there.length === 0) return true
-    const isSame = await compareStretches({ disk, target, there, streams, patience, signal })
-    log.info({ bytes: bytesOf(there), isSame }, 'compared what an earlier cloner sent')
+    if (there.length === 0) return true
+    const isSame = await compareStretches({ disk, target, id, there, streams, patience, signal })
+    log.info({ bytes: bytesOf(there), isSame }, 'compared what another attempt sent')
     return isSame
   }
 
@@ -109,7 +122,6 @@ class Sending {
   async send(there: readonly Extent[]): Promise<void> {
     const { disk, data, log } = this.#options
     const { sizeBytes } = disk
-    this.#isOwn = true
     const missing = missingOf(there, sizeBytes)
     const windows = planWindows({ sizeBytes, missing, data, windowBytes })
     this.#count(windows)
@@ -137,7 +149,7 @@ class Sending {
     const { disk, target, patience, progress, clock, log, signal } = this.#options
     progress.enter('finish')
     for (;;) {
-      const { outcome, state } = await target.finish(disk.id, signal)
+      const { outcome, state } = await target.finish(this.#id, signal)
       if (outcome === 'missing') return undefined
       patience.progressed()
       if (outcome === 'done') {
@@ -196,13 +208,25 @@ class Sending {
     const packed = await this.#packing.pack(parts)
     const body = packed === undefined ? parts : [packed]
     const from = performance.now()
-    const tookMs = await target.put({ id: disk.id, place, digest, isPacked: packed !== undefined, parts: body, signal })
+    const tookMs = await target.put({
+      id: this.#id,
+      place,
+      digest,
+      isPacked: packed !== undefined,
+      parts: body,
+      signal,
+    })
     this.#packing.sent(bytesIn(body), performance.now() - from - tookMs)
     patience.progressed()
     this.#sections += 1
     this.#dataBytes += data.length
     if (packed !== undefined) this.#packedSections += 1
   }
+}
+
+/** 22 base64url characters. */
+function newId(disk: SourceDisk): string {
+  return `${disk.id}${randomBytes(9).toString('base64url').slice(0, 11)}`
 }
 
 function bytesOf(extents: readonly Extent[]): number {

@@ -27,7 +27,10 @@ export const cloneDigestPath = '/v1beta1/clone-digest'
 export const cloneTargetPath = '/v1beta1/clone-target'
 export const cloneArchivePath = '/v1beta1/clone-archive'
 
-/** Names the disk: the same for as long as the source is the same, so that a restarted cloner goes on. 22 base64url characters. */
+/**
+ * Names the copy, 22 base64url characters: the first half is the same for as long as the source is, so that a restarted cloner
+ * knows it again; the second half is another one each time that a copy is begun.
+ */
 export const cloneIdHeader = 'cdi-clone-id'
 /** Of an archive: `true` if holes of files are left out. */
 export const sparseHeader = 'cdi-clone-sparse'
