@@ -47,6 +47,16 @@ export class RangeSet {
     this.#ranges.splice(from, to - from, { start: joinedStart, end: joinedEnd })
   }
 
+  remove(start: number, end: number): void {
+    if (start >= end) return
+    const kept = this.#ranges.flatMap((range) => [
+      { start: range.start, end: Math.min(range.end, start) },
+      { start: Math.max(range.start, end), end: range.end },
+    ])
+    this.#ranges = kept.filter((range) => range.start < range.end)
+    this.#bytes = this.#ranges.reduce((sum, range) => sum + range.end - range.start, 0)
+  }
+
   /** True if all bytes of the range are in the set. */
   covers(start: number, end: number): boolean {
     if (start >= end) return true

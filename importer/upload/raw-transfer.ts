@@ -328,7 +328,7 @@ export class RawTransfer implements Transfer {
   async #store(offset: number, bytes: Buffer): Promise<void> {
     for (const { start, end, isInside } of this.#touched.shares(offset, offset + bytes.length)) {
       const share = [bytes.subarray(start - offset, end - offset)]
-      if (isInside) await this.#inTurn(() => this.#target.overwrite(start, share))
+      if (isInside) await this.#overwrite(start, end, () => this.#target.overwrite(start, share))
       else {
         this.#touched.add(start, end)
         await this.#target.write(start, share)
@@ -336,10 +336,18 @@ export class RawTransfer implements Transfer {
     }
   }
 
+  /** Until the next sync what is overwritten is not durable, though it was. */
+  async #overwrite(start: number, end: number, write: () => Promise<void>): Promise<void> {
+    await this.#inTurn(async () => {
+      await write()
+      this.#durable.remove(start, end)
+    })
+  }
+
   /** What nobody has written reads as zero. */
   async #clear(from: number, to: number): Promise<void> {
     for (const { start, end, isInside } of this.#touched.shares(from, to)) {
-      if (isInside) await this.#inTurn(() => this.#target.zero(start, end - start))
+      if (isInside) await this.#overwrite(start, end, () => this.#target.zero(start, end - start))
       else this.#touched.add(start, end)
     }
   }
@@ -391,9 +399,9 @@ export class RawTransfer implements Transfer {
       }
       digests.verify()
     } catch (error) {
-      // What arrived stays, unless it was to be checked as a whole.
+      // What arrived stays, unless it was to be checked as a whole: then it has damaged what was there before, too.
       if (!digests.isAsked) await countNow()
-      else await gather.end()
+      else await this.#lose(start, at, gather)
       await this.sync()
       throw error
     } finally {
@@ -401,6 +409,15 @@ export class RawTransfer implements Transfer {
     }
     await countNow()
     await this.sync()
+  }
+
+  /** Nothing of a stretch counts any more, whoever wrote it. */
+  async #lose(start: number, end: number, gather: Gather): Promise<void> {
+    await gather.end()
+    this.#taken.remove(start, end)
+    this.#durable.remove(start, end)
+    this.#digestedTo = undefined
+    await this.#note({ ranges: this.#durable.ranges })
   }
 
   #assertRoom(at: number, bytes: number): void {
@@ -418,7 +435,7 @@ export class RawTransfer implements Transfer {
     for (const { start, end, isInside } of this.#touched.shares(at, at + beforeFooter)) {
       const bytes = chunk.subarray(start - at, end - at)
       if (isInside) {
-        await this.#inTurn(() => this.#target.overwrite(start, [bytes]))
+        await this.#overwrite(start, end, () => this.#target.overwrite(start, [bytes]))
         continue
       }
       this.#touched.add(start, end)

@@ -108,9 +108,12 @@ export const uploadErrorHeader = 'cdi-error-code'
 
 /**
  * Request headers of uploads in ranges. The first guards a piece: it belongs to the upload of this id and to no other one
- * (410). The second says that the range of `Content-Range` is all zeros, which are not sent.
+ * (410). The second gives the upload an id that the client has chosen (22 base64url characters), if the piece is the first one:
+ * two clients of disks of the same length, who begin in the same moment, are told apart by it (409). The third says that the
+ * range of `Content-Range` is all zeros, which are not sent.
  */
 export const rangesUploadIdHeader = 'cdi-upload-id'
+export const rangesBeginHeader = 'cdi-upload-begin'
 export const rangesZerosHeader = 'cdi-zeros'
 
 /** Answer header of tus that tells how far the volume is: `open`, `processing` or `done`. */

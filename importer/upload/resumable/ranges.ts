@@ -9,13 +9,14 @@
  *
  * With `Cdi-Upload-Id` a request means the upload of that id only, so that the pieces of two disks are never mixed.
  */
-import { rangesUploadIdHeader, rangesZerosHeader } from '../../../src/api/upload-env.ts'
+import { rangesBeginHeader, rangesUploadIdHeader, rangesZerosHeader } from '../../../src/api/upload-env.ts'
 import { CdiError } from '../../../src/errors.ts'
 import { RequestRefusal, answerTo } from '../answers.ts'
 import type { Protocol } from '../context.ts'
 import { digestsOf } from '../digest-headers.ts'
 import type { Exchange } from '../exchange.ts'
 import { PieceMismatch } from '../piece.ts'
+import { idPattern } from '../resume-journal.ts'
 import type { RawTransfer } from '../raw-transfer.ts'
 import { parseContentRange } from './content-range.ts'
 import { answerState, diskStateOf } from './disk-state.ts'
@@ -95,8 +96,19 @@ class Ranges {
     }
     const { representation, content } = digestsOf((name) => exchange.header(name))
     this.#assertMeant(exchange, this.#uploads.current)
-    const upload = await this.#uploads.beginRanges({ length: total, checksums: representation })
+    const begun = exchange.header(rangesBeginHeader)
+    if (begun !== undefined && !idPattern.test(begun)) {
+      throw new RequestRefusal(400, `the header ${rangesBeginHeader} has 22 base64url characters`)
+    }
+    const upload = await this.#uploads.beginRanges({
+      ...(begun === undefined ? {} : { id: begun }),
+      length: total,
+      checksums: representation,
+    })
     this.#last = upload
+    if (begun !== undefined && upload.id !== begun) {
+      throw new RequestRefusal(409, 'somebody else uploads a disk already: DELETE it first')
+    }
     await upload.writeAt(rawOf(upload), exchange, { start, end, isZeros, checksums: content })
     await exchange.answer({ status: 204 })
   }

@@ -3,6 +3,7 @@
  * for, what is missing is sent, until nothing is missing; then the server is told that this was all. Long stretches of
  * zeros are only named. Whatever happens on the way, the next turn begins with asking.
  */
+import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../kube/clock.ts'
 import { CdiError, errorTable } from '../../errors.ts'
 import type { ErrorCode } from '../../errors.ts'
@@ -17,7 +18,7 @@ import type { Trouble } from './trouble.ts'
 import type { FileBytes } from './upload-bytes.ts'
 import { judge } from './verdict.ts'
 import type { Verdict } from './verdict.ts'
-import { rangesUploadIdHeader, rangesZerosHeader } from '../../api/upload-env.ts'
+import { rangesBeginHeader, rangesUploadIdHeader, rangesZerosHeader } from '../../api/upload-env.ts'
 
 export const rangesPath = '/v1beta1/upload-ranges'
 
@@ -57,6 +58,8 @@ export class RangesTransfer implements Transfer {
   readonly #o: RangesOptions
   readonly #pace: Pace
   #id: string | undefined
+  /** The id that our next upload shall have: another client may begin in the same moment. */
+  #begins = newId()
   #skipsZeros = true
   /** Bytes that the server has, and the most it ever had. */
   #there = 0
@@ -115,6 +118,7 @@ export class RangesTransfer implements Transfer {
     }
     trouble.answered()
     const state = stateOf(answer)
+    if (this.#isNew && state.id === this.#begins) this.#id = state.id
     if (state.id === this.#id && state.state === 'failed') {
       if (this.#there > 0 && !passes(state)) throw refused(state)
       // Of an earlier run.
@@ -149,6 +153,7 @@ export class RangesTransfer implements Transfer {
     this.#o.events.onRestart(text)
     this.#o.trouble.sentEverything = false
     this.#id = undefined
+    this.#begins = newId()
     this.#there = 0
     return 'none'
   }
@@ -253,7 +258,7 @@ export class RangesTransfer implements Transfer {
   #headersOf({ start, end }: DiskPiece): Record<string, string> {
     return {
       'content-range': `bytes ${start}-${end - 1}/${this.#o.bytes.sizeBytes}`,
-      ...(this.#id === undefined ? {} : { [rangesUploadIdHeader]: this.#id }),
+      ...(this.#id === undefined ? { [rangesBeginHeader]: this.#begins } : { [rangesUploadIdHeader]: this.#id }),
     }
   }
 
@@ -292,6 +297,11 @@ export class RangesTransfer implements Transfer {
     // Another upload took the place of ours: the next turn asks, and says so.
     return trouble.judged(fault, signal)
   }
+}
+
+/** 22 base64url characters. */
+function newId(): string {
+  return randomBytes(17).toString('base64url').slice(0, 22)
 }
 
 function isAnswer(outcome: Answer | Fault): outcome is Answer {

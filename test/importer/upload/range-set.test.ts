@@ -41,6 +41,18 @@ describe('range set', () => {
     )
   })
 
+  it('loses exactly the bytes that are removed', () => {
+    fc.assert(
+      fc.property(ranges, range, (list, [start, end]) => {
+        const set = setOf(list)
+        set.remove(start, end)
+        const bits = bitsOf(list).map((isIn, at) => isIn && !(start <= at && at < end))
+        assert.deepEqual(told(set), bits)
+        assert.equal(set.bytes, bits.filter(Boolean).length)
+      }),
+    )
+  })
+
   it('tells of any range what is inside and what is not', () => {
     fc.assert(
       fc.property(ranges, range, (list, [start, end]) => {

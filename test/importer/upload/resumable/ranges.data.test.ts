@@ -115,6 +115,48 @@ describe('a raw disk in ranges', () => {
     assert.equal((await put(server, disk, [0, 10])).status, 409)
   })
 
+  it('does not count what a piece has damaged that was not what its digest told', async () => {
+    await using server = await startResumableServer()
+    const disk = makeDisk(mebibyte)
+    assert.equal((await put(server, disk, [0, mebibyte])).status, 204)
+    const wrong = await server.send({
+      method: 'PUT',
+      path,
+      headers: { 'content-range': `bytes 1000-1999/${mebibyte}`, 'content-digest': digestField(Buffer.from('other')) },
+      body: Buffer.alloc(1000, 9),
+    })
+    assert.equal(wrong.status, 400)
+    const refused = await finish(server)
+    assert.equal(refused.status, 409)
+    assert.deepEqual((JSON.parse(refused.text) as RangesState).ranges, [
+      [0, 1000],
+      [2000, mebibyte],
+    ])
+    await put(server, disk, [1000, 2000])
+    assert.equal((await finish(server)).status, 200)
+    await assertDisk(server, disk)
+  })
+
+  it('keeps two clients apart who begin in the same moment, if they have chosen ids', async () => {
+    await using server = await startResumableServer()
+    const [one, two] = [makeDisk(mebibyte), Buffer.alloc(mebibyte, 2)]
+    const begin = (id: string, disk: Buffer) =>
+      server.send({
+        method: 'PUT',
+        path,
+        headers: { 'content-range': `bytes 0-999/${mebibyte}`, 'cdi-upload-begin': id },
+        body: disk.subarray(0, 1000),
+      })
+    const ids = ['first_client_of_the_two', 'other_client_of_the_two'].map((name) => name.slice(0, 22))
+    const answers = await Promise.all([begin(ids[0]!, one), begin(ids[1]!, two)])
+    assert.deepEqual(answers.map(({ status }) => status).toSorted(), [204, 409])
+    const winner = answers[0]?.status === 204 ? 0 : 1
+    assert.equal((await stateOf(server)).id, ids[winner])
+    // The answer may get lost: who asks again is still the same.
+    assert.equal((await begin(ids[winner]!, [one, two][winner]!)).status, 204)
+    assert.equal((await begin('short', one)).status, 400)
+  })
+
   it('keeps what arrived of a piece that broke off', async () => {
     await using server = await startResumableServer()
     const disk = makeDisk(mebibyte)
