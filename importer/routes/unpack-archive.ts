@@ -55,6 +55,8 @@ export async function unpackArchive(options: UnpackArchiveOptions): Promise<void
   const { directory, log, requireEmpty = false } = options
   await assertUsable(directory, requireEmpty)
   try {
+    // What an attempt left that was killed is no part of the archive, which may be another one now.
+    if (!requireEmpty) await discardDirectory(directory)
     await unpack(options)
     await makeDurable(options)
   } catch (thrown) {

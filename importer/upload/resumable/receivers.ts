@@ -65,6 +65,8 @@ export async function openReceiver(
     return RawTransfer.begin({ log, volume, length, checksums, note }, signal)
   }
   if (receiver === 'image' && facts !== undefined) {
+    // Before it is noted: what is left of an earlier image must not be taken for the beginning of this one.
+    await imageJournal.clear()
     await onImage()
     return ImageTransfer.begin({ log, volume, journal: imageJournal }, facts)
   }

@@ -228,12 +228,13 @@ describe('unpacking an archive', { timeout: 300_000 }, () => {
     assert.deepEqual(await readdir(path.join(directory, 'lost+found')), [])
   })
 
-  it('replaces what an earlier attempt has left, and never writes into it', async () => {
-    const directory = await newDirectory()
+  it('leaves nothing of what an earlier attempt has left, and never writes into it', async () => {
+    const [directory, elsewhere] = [await newDirectory(), await newDirectory()]
     await writeFile(path.join(directory, 'a'), 'a much longer old content')
-    await link(path.join(directory, 'a'), path.join(directory, 'other-name'))
-    await symlink('other-name', path.join(directory, 'b'))
+    await link(path.join(directory, 'a'), path.join(elsewhere, 'other-name'))
+    await symlink(path.join(elsewhere, 'other-name'), path.join(directory, 'b'))
     await mkdir(path.join(directory, 'c'), 0o500)
+    await writeFile(path.join(directory, 'of the archive that came before'), 'x')
     await unpackInto(
       directory,
       await makeTar([
@@ -245,7 +246,8 @@ describe('unpacking an archive', { timeout: 300_000 }, () => {
     )
     for (const name of ['a', 'b', 'c/d']) assert.equal(await readFile(path.join(directory, name), 'utf8'), 'new')
     assert.equal((await lstat(path.join(directory, 'b'))).isFile(), true)
-    assert.equal(await readFile(path.join(directory, 'other-name'), 'utf8'), 'a much longer old content')
+    assert.deepEqual((await readdir(directory)).toSorted(), ['a', 'b', 'c'])
+    assert.equal(await readFile(path.join(elsewhere, 'other-name'), 'utf8'), 'a much longer old content')
   })
 
   it('takes absolute names as relative to the volume', async () => {
