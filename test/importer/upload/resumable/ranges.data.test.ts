@@ -149,7 +149,7 @@ describe('a raw disk in ranges', () => {
       })
     const ids = ['first_client_of_the_two', 'other_client_of_the_two'].map((name) => name.slice(0, 22))
     const answers = await Promise.all([begin(ids[0]!, one), begin(ids[1]!, two)])
-    assert.deepEqual(answers.map(({ status }) => status).toSorted(), [204, 409])
+    assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([204, 409]))
     const winner = answers[0]?.status === 204 ? 0 : 1
     assert.equal((await stateOf(server)).id, ids[winner])
     // The answer may get lost: who asks again is still the same.
