@@ -27,7 +27,8 @@ export function servePageApi(app: FastifyInstance, { userApi, log }: PageApiDeps
       scope.setErrorHandler((error, _, reply) => fail(error, reply))
       // Uploads may take hours; a question that is not asked to its end is cut.
       scope.addHook('onRequest', async ({ raw }) => {
-        const late = setTimeout(() => raw.destroy(), bodyTimeoutMs)
+        const cut = (): void => void (raw.complete || raw.destroy())
+        const late = setTimeout(cut, bodyTimeoutMs)
         for (const end of ['end', 'close']) raw.once(end, () => clearTimeout(late))
       })
       scope.get('/namespaces/:namespace/datavolumes', async (request, reply) => {

@@ -20,12 +20,14 @@ export interface Comparison {
   /** How many stretches are compared at the same time. */
   readonly streams: number
   readonly patience: Pick<Patience, 'progressed'>
+  /** Told of each stretch that is the same. */
+  readonly onSame: (stretch: Extent) => void
   readonly signal: AbortSignal
 }
 
 /** Whether all of it is the same; ends at the first difference. Throws what the disk, the target and the signal throw. */
 export async function compareStretches(options: Comparison): Promise<boolean> {
-  const { disk, target, id, there, patience } = options
+  const { disk, target, id, there, patience, onSame } = options
   const stretches = cut(there, mostDigestBytes)
   const stop = new AbortController()
   const signal = AbortSignal.any([options.signal, stop.signal])
@@ -37,7 +39,8 @@ export async function compareStretches(options: Comparison): Promise<boolean> {
         const theirs = target.digest(id, next, signal)
         // Heard of below.
         theirs.catch(() => {})
-        if ((await digestOf(disk, next, room, signal)) !== (await theirs)) isSame = false
+        if ((await digestOf(disk, next, room, signal)) === (await theirs)) onSame(next)
+        else isSame = false
         patience.progressed()
       }
     } catch (error) {

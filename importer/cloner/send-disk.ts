@@ -9,6 +9,7 @@ import type { Progress } from '../progress.ts'
 import type { Clock } from '../sources/clock.ts'
 import type { Extent } from '../target/coverage.ts'
 import { rangesOf, sectionDigest } from '../upload/clone/wire.ts'
+import { RangeSet } from '../upload/range-set.ts'
 import type { CloneState } from '../upload/clone/wire.ts'
 import { compareStretches } from './compare.ts'
 import type { SourceDisk } from './disk.ts'
@@ -76,6 +77,8 @@ class Sending {
    * may be older than what lies there now, and says nothing of it.
    */
   #id: string
+  /** What of another attempt was compared and is the same. */
+  #proved: { readonly id: string; readonly same: RangeSet } = { id: '', same: new RangeSet() }
 
   constructor(options: SendDisk) {
     this.#options = options
@@ -112,9 +115,14 @@ class Sending {
    */
   async #isProved(id: string, there: readonly Extent[]): Promise<boolean> {
     const { disk, target, patience, log, signal } = this.#options
-    if (there.length === 0) return true
-    const isSame = await compareStretches({ disk, target, id, there, streams, patience, signal })
-    log.info({ bytes: bytesOf(there), isSame }, 'compared what another attempt sent')
+    // What was compared before a connection broke need not be compared again.
+    if (this.#proved.id !== id) this.#proved = { id, same: new RangeSet() }
+    const { same } = this.#proved
+    const unproved = there.flatMap(({ start, end }) => same.shares(start, end)).filter(({ isInside }) => !isInside)
+    if (unproved.length === 0) return true
+    const onSame = ({ start, end }: Extent): void => same.add(start, end)
+    const isSame = await compareStretches({ disk, target, id, there: unproved, streams, patience, onSame, signal })
+    log.info({ bytes: bytesOf(unproved), isSame }, 'compared what another attempt sent')
     return isSame
   }
 

@@ -124,15 +124,18 @@ export class CloneTarget implements AsyncDisposable {
     return Number(headers[tookHeader] ?? 0)
   }
 
-  /** SHA-256 of a stretch that is there, as the target holds it, in hexadecimal digits. */
-  async digest(id: string, { start, end }: Extent, signal: AbortSignal): Promise<string> {
-    const { headers } = await this.#expect([204], {
+  /**
+   * SHA-256 of a stretch that is there, as the target holds it, in hexadecimal digits; undefined from a server that is older
+   * than this question.
+   */
+  async digest(id: string, { start, end }: Extent, signal: AbortSignal): Promise<string | undefined> {
+    const { status, headers } = await this.#expect([204, 404], {
       method: 'GET',
       path: cloneDigestPath,
       headers: { [cloneIdHeader]: id, range: `bytes=${start}-${end - 1}` },
       signal,
     })
-    return String(headers[digestHeader])
+    return status === 404 ? undefined : String(headers[digestHeader])
   }
 
   /** Says that all was sent. `missing`: something is not there. */

@@ -56,7 +56,8 @@ export async function unpackArchive(options: UnpackArchiveOptions): Promise<void
   await assertUsable(directory, requireEmpty)
   try {
     // What an attempt left that was killed is no part of the archive, which may be another one now.
-    if (!requireEmpty) await discardDirectory(directory)
+    if (!requireEmpty)
+      await discardDirectory(directory).catch((err: unknown) => log.warn({ err }, 'not all was removed'))
     await unpack(options)
     await makeDurable(options)
   } catch (thrown) {

@@ -100,6 +100,8 @@ export class RawTransfer implements Transfer {
   readonly #pieces = new Set<Promise<unknown>>()
   /** Each counts what has arrived of a piece that is being received. */
   readonly #counts = new Set<() => Promise<void>>()
+  /** Each waits for what is being written of a piece that is received. */
+  readonly #drains = new Set<() => Promise<void>>()
   /** Of `fill`, since its last sync. */
   #unsyncedBytes = 0
   #finishing: Promise<UploadResult> | undefined
@@ -379,6 +381,8 @@ export class RawTransfer implements Transfer {
       countedMs = performance.now()
     }
     const countNow = (): Promise<void> => inTurn(count)
+    const drain = (): Promise<void> => inTurn(() => gather.end())
+    this.#drains.add(drain)
     if (!digests.isAsked) this.#counts.add(countNow)
     try {
       for await (const chunk of body) {
@@ -387,6 +391,8 @@ export class RawTransfer implements Transfer {
         digests.update(chunk)
         this.#digest(at, chunk)
         await inTurn(async () => {
+          // What is written over may be wrong, until the piece is there as a whole.
+          if (digests.isAsked) await this.#uncount(at, at + chunk.length)
           await this.#put(gather, at, chunk)
           at += chunk.length
         })
@@ -406,21 +412,31 @@ export class RawTransfer implements Transfer {
       throw error
     } finally {
       this.#counts.delete(countNow)
+      this.#drains.delete(drain)
     }
     await countNow()
     await this.sync()
   }
 
-  /** Nothing of a stretch counts any more, whoever wrote it. */
+  /** A piece that was to be checked as a whole is not right, or has no end: whoever wrote there, nothing of it counts. */
   async #lose(start: number, end: number, gather: Gather): Promise<void> {
     await gather.end()
-    this.#taken.remove(start, end)
-    this.#durable.remove(start, end)
-    this.#digestedTo = undefined
-    await this.#note({ ranges: this.#durable.ranges })
+    if (this.#finishing === undefined) await this.#uncount(start, end)
+  }
+
+  /** Nothing of a stretch counts any more, for the next process neither. */
+  async #uncount(start: number, end: number): Promise<void> {
+    if (!this.#taken.shares(start, end).some(({ isInside }) => isInside)) return
+    await this.#inTurn(async () => {
+      this.#taken.remove(start, end)
+      this.#durable.remove(start, end)
+      this.#digestedTo = undefined
+      await this.#note({ ranges: this.#durable.ranges })
+    })
   }
 
   #assertRoom(at: number, bytes: number): void {
+    if (this.#finishing !== undefined) throw new CdiError('CDI_ABORTED', 'the upload is being finished')
     if (this.#verifiedBytes !== undefined || at + bytes > this.length) {
       throw new CdiError('CDI_SOURCE_CHANGED', `the upload has more than the ${this.length} bytes announced`)
     }
@@ -485,6 +501,8 @@ export class RawTransfer implements Transfer {
   /** Resolves with the size of the disk once all its bytes are there and right. */
   async #verified(signal: AbortSignal): Promise<number> {
     if (this.#verifiedBytes !== undefined) return this.#verifiedBytes
+    // A piece that is still received writes nothing any more once what it has is written.
+    await Promise.allSettled([...this.#drains].map((drain) => drain()))
     const [gap] = this.missing
     if (gap !== undefined) {
       throw new CdiError('CDI_SOURCE_TRUNCATED', `the upload lacks bytes ${gap.start} to ${gap.end - 1}`)

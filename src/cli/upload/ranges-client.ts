@@ -109,7 +109,7 @@ export class RangesTransfer implements Transfer {
 
   /** What the server has of our upload; `none` if it has nothing, undefined after trouble. */
   async #ask(signal: AbortSignal): Promise<RangesState | 'none' | undefined> {
-    const { bytes, trouble } = this.#o
+    const { bytes, trouble, events } = this.#o
     const answer = await this.#request({ method: 'GET', path: rangesPath, signal })
     if (!isAnswer(answer)) {
       if (isGone(answer)) return this.#isNew ? 'none' : this.#gone(answer.text, signal)
@@ -118,7 +118,11 @@ export class RangesTransfer implements Transfer {
     }
     trouble.answered()
     const state = stateOf(answer)
-    if (this.#isNew && state.id === this.#begins) this.#id = state.id
+    if (this.#isNew && state.id === this.#begins) {
+      // The answer to the first piece got lost.
+      this.#id = state.id
+      await events.onAddress(state.id)
+    }
     if (state.id === this.#id && state.state === 'failed') {
       if (this.#there > 0 && !passes(state)) throw refused(state)
       // Of an earlier run.

@@ -192,12 +192,12 @@ class UploadReconciler {
       filesystemOverhead: overheadOf(caches, written.spec?.storageClassName),
       deadline: identity.deadline,
     })
-    // Before the pod: two claims may want the same name for their Services, and only one of them may have a server.
-    if (typeof plan.service === 'object' && !(await this.#makeService(written))) {
-      return { requeueAfterMs: takenServiceDelayMs }
-    }
     let made: Pod
     try {
+      // Before the pod: two claims may want the same name for their Services, and only one of them may have a server.
+      if (typeof plan.service === 'object' && !(await this.#makeService(written))) {
+        return { requeueAfterMs: takenServiceDelayMs }
+      }
       made = await client.create(kinds.pod, pod)
     } catch (error) {
       if (isAlreadyExists(error)) return await this.#meetNamesake(written, podName)

@@ -26,6 +26,7 @@ async function compared(source: Buffer, target: Buffer, there: readonly Extent[]
     there,
     streams: 3,
     patience: { progressed() {} },
+    onSame: ({ start, end }) => assert.ok(source.subarray(start, end).equals(target.subarray(start, end))),
     signal: never,
   })
 }
@@ -59,6 +60,7 @@ describe('comparing what is at a target with its source', () => {
       there: [{ start: 0, end: mebibyte }],
       streams: 3,
       patience: { progressed() {} },
+      onSame: () => assert.fail('nothing was compared'),
       signal: never,
     })
     await assert.rejects(failing, /gone/)

@@ -300,6 +300,59 @@ describe('raw disk into a device full of old bytes', { skip: noRoot }, () => {
 })
 
 describe('raw disk', () => {
+  it('never notes as durable what a piece has written over that was not there as a whole yet', async () => {
+    await using dir = await tempDir('raw')
+    const { begin, notes } = stage(fileVolume(dir.path))
+    const disk = makeDisk(2 * mebibyte)
+    const transfer = await begin(disk.length)
+    await transfer.writeAt(0, inChunks(disk), signal)
+    assert.deepEqual(notes.at(-1)?.ranges, [{ start: 0, end: 2 * mebibyte }])
+    const half = Promise.withResolvers<void>()
+    const rest = Promise.withResolvers<void>()
+    async function* wrong(): AsyncGenerator<Buffer> {
+      yield* inChunks(Buffer.alloc(mebibyte / 2, 9))
+      half.resolve()
+      await rest.promise
+      yield* inChunks(Buffer.alloc(mebibyte / 2, 9))
+    }
+    const piece = transfer.writeAt(0, wrong(), signal, { checksums: [sha256(Buffer.from('other'))] })
+    piece.catch(() => {})
+    await half.promise
+    // Somebody asks what is there, which makes durable what there is.
+    await transfer.settle()
+    assert.deepEqual(notes.at(-1)?.ranges, [{ start: mebibyte / 2, end: 2 * mebibyte }])
+    rest.resolve()
+    await assert.rejects(piece, PieceMismatch)
+    await transfer.settle()
+    assert.deepEqual(notes.at(-1)?.ranges, [{ start: mebibyte, end: 2 * mebibyte }])
+    await transfer.writeAt(0, inChunks(disk.subarray(0, mebibyte)), signal, {
+      checksums: [sha256(disk.subarray(0, mebibyte))],
+    })
+    await transfer.finish()
+    assert.ok((await contentOf(join(dir.path, 'disk.img'))).equals(disk))
+  })
+
+  it('takes no piece any more while it is finished', async () => {
+    await using dir = await tempDir('raw')
+    const { begin } = stage(fileVolume(dir.path))
+    const disk = makeDisk(mebibyte)
+    const transfer = await begin(disk.length)
+    await transfer.writeAt(0, inChunks(disk), signal)
+    const late = Promise.withResolvers<void>()
+    async function* stale(): AsyncGenerator<Buffer> {
+      yield* inChunks(disk.subarray(0, 65_536))
+      await late.promise
+      yield Buffer.alloc(65_536, 9)
+    }
+    const piece = transfer.writeAt(0, stale(), signal)
+    piece.catch(() => {})
+    const finished = transfer.finish()
+    late.resolve()
+    await assert.rejects(piece, { code: 'CDI_ABORTED' })
+    await finished
+    assert.ok((await contentOf(join(dir.path, 'disk.img'))).equals(disk))
+  })
+
   it('is as sparse as its pieces come, also when some come again and after another process', async () => {
     await using dir = await tempDir('raw-transfer')
     const { volume, begin, resume, notes } = stage(fileVolume(dir.path))
