@@ -24,7 +24,7 @@ import type { SigningKey } from '../../../src/tokens/signing-key.ts'
 import { signToken, verifyToken } from '../../../src/tokens/token.ts'
 import { eventually, startControlPlane } from './control-plane.ts'
 import type { ControllerProcess, ControlPlane } from './control-plane.ts'
-import { deadOrDone, mortal } from './crashing-client.ts'
+import { deadOrDone, endOrDie, mortal } from './crashing-client.ts'
 import type { Death } from './crashing-client.ts'
 import { ended, Hands, starting } from './hands.ts'
 
@@ -643,7 +643,7 @@ describe('a controller that is killed at any write of a clone', () => {
         await using _world = world
         const first = startProcess({ write, when })
         await using _work = await deadOrDone(first.client, finish(key, from))
-        if (!first.client.isDead) await first.end()
+        await endOrDie(first)
         await using _second = startProcess()
         await finish(key, from)
         assert.equal(

@@ -15,7 +15,7 @@ import { silentLog } from '../../../src/log.ts'
 import { forgeToken } from '../../fixtures/upload-tokens.ts'
 import { eventually, startControlPlane } from './control-plane.ts'
 import type { ControlPlane } from './control-plane.ts'
-import { deadOrDone } from './crashing-client.ts'
+import { deadOrDone, endOrDie } from './crashing-client.ts'
 import type { Death } from './crashing-client.ts'
 import { snapshotClass } from './clone/clone-fixtures.ts'
 import { storageClass } from './fixtures.ts'
@@ -625,7 +625,7 @@ describe('a controller that is killed at any write', () => {
         await using _hands = playing(clone.sourceNamespace)
         const first = plane.startProcess(death)
         await using _work = await deadOrDone(first.client, settled(clone))
-        if (!first.client.isDead) await first.end()
+        await endOrDie(first)
         // The dead hold no lease for ever; this one is not waited for.
         await client.delete(kinds.lease, { namespace: 'cdi', name: 'cdi-controller-leader-election-helper' })
         await using _second = plane.startProcess()

@@ -9,7 +9,7 @@ import { kinds } from '../../../src/api/kinds.ts'
 import { annotations } from '../../../src/api/names.ts'
 import { eventually, startControlPlane } from './control-plane.ts'
 import type { ControlPlane } from './control-plane.ts'
-import { deadOrDone } from './crashing-client.ts'
+import { deadOrDone, endOrDie } from './crashing-client.ts'
 import type { Death } from './crashing-client.ts'
 import { completeWords } from './fixtures.ts'
 import { atWork, ended, Hands, starting } from './hands.ts'
@@ -286,7 +286,7 @@ describe('a controller that is killed at any write', () => {
         const first = startProcess(death)
         const work = untilPhase(key, 'Succeeded').then(() => settled(key.namespace))
         await using _work = await deadOrDone(first.client, work)
-        if (!first.client.isDead) await first.end()
+        await endOrDie(first)
         // The dead hold no lease for ever; this one is not waited for.
         await client.delete(kinds.lease, { namespace: 'cdi', name: 'cdi-controller-leader-election-helper' })
         await using _second = startProcess()

@@ -21,7 +21,7 @@ import { silentLog } from '../../../src/log.ts'
 import { ensureSigningKey } from '../../../src/tokens/signing-key.ts'
 import { eventually, startControlPlane } from './control-plane.ts'
 import type { ControlPlane } from './control-plane.ts'
-import { deadOrDone } from './crashing-client.ts'
+import { deadOrDone, endOrDie } from './crashing-client.ts'
 import type { Death } from './crashing-client.ts'
 import { atWork, ended, Hands, serving, starting } from './hands.ts'
 import type { Script, WorkerState } from './hands.ts'
@@ -812,7 +812,7 @@ describe('a controller that is killed at any write of a copy', () => {
       await using _hands = new Hands({ client, namespace: key.namespace, script: new Course().script })
       const first = plane.startProcess(death)
       await using _work = await deadOrDone(first.client, untilComplete(key))
-      if (!first.client.isDead) await first.end()
+      await endOrDie(first)
       // The dead hold no lease for ever; this one is not waited for.
       await client.delete(kinds.lease, { namespace: 'cdi', name: 'cdi-controller-leader-election-helper' })
       await using _second = plane.startProcess()

@@ -24,6 +24,14 @@ export async function deadOrDone(client: MortalClient, work: Promise<unknown>): 
   return { [Symbol.asyncDispose]: async () => void (await work.catch(() => undefined)) }
 }
 
+/**
+ * Ends a process whose work is done. It may die while it does: the write that it was to die at may be one of its last, and
+ * what is dead ends never.
+ */
+export async function endOrDie(process: { readonly client: MortalClient; end(): Promise<void> }): Promise<void> {
+  if (!process.client.isDead) await Promise.race([process.end(), process.client.died])
+}
+
 export function mortal(client: KubeClient, death: Death | undefined): MortalClient {
   const died = Promise.withResolvers<void>()
   let isDead = false

@@ -10,7 +10,7 @@ import { annotations } from '../../../src/api/names.ts'
 import type { Kind, KubeObject, ObjectKey } from '../../../src/kube/object.ts'
 import { eventually, startControlPlane } from './control-plane.ts'
 import type { ControlPlane } from './control-plane.ts'
-import { deadOrDone } from './crashing-client.ts'
+import { deadOrDone, endOrDie } from './crashing-client.ts'
 import type { Death } from './crashing-client.ts'
 import { VolumeHands } from './volume-hands.ts'
 
@@ -390,7 +390,7 @@ describe('a controller that is killed at any write of a transfer', () => {
         const first = plane.startProcess(death)
         const name = await transfer(source, { namespace: away })
         await using _work = await deadOrDone(first.client, completes(name))
-        if (!first.client.isDead) await first.end()
+        await endOrDie(first)
         // The dead hold no lease for ever; this one is not waited for.
         await client.delete(kinds.lease, { namespace: 'cdi', name: 'cdi-controller-leader-election-helper' })
         await using _second = plane.startProcess()

@@ -16,7 +16,7 @@ import { annotations, serviceName, uploadPodName } from '../../../src/api/names.
 import { parseUploadEnv } from '../../../src/api/upload-env.ts'
 import { eventually, startControlPlane } from './control-plane.ts'
 import type { ControlPlane } from './control-plane.ts'
-import { deadOrDone } from './crashing-client.ts'
+import { deadOrDone, endOrDie } from './crashing-client.ts'
 import type { Death } from './crashing-client.ts'
 import { atWork, ended, Hands, serving, starting } from './hands.ts'
 import type { Script } from './hands.ts'
@@ -868,7 +868,7 @@ describe('a controller that is killed at any write', () => {
         const first = plane.startProcess(death)
         const work = plane.untilPhase(key, 'Succeeded').then(() => settled(key.namespace))
         await using _work = await deadOrDone(first.client, work)
-        if (!first.client.isDead) await first.end()
+        await endOrDie(first)
         // The dead hold no lease for ever; this one is not waited for.
         await client.delete(kinds.lease, { namespace: 'cdi', name: 'cdi-controller-leader-election-helper' })
         await using _second = plane.startProcess()
