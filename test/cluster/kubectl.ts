@@ -39,6 +39,18 @@ export class Kubectl {
     await this.run(['apply', '--server-side', '--force-conflicts', '-f', '-'], asManifest(what))
   }
 
+  /**
+   * Waits until definitions are served. kubectl gives up at once on one so new that it has no conditions at all, so it is
+   * asked again.
+   */
+  async established(definitions: readonly string[]): Promise<void> {
+    const names = definitions.map((name) => `crd/${name}`)
+    await waitFor({ what: `the definitions ${definitions.join(', ')}`, timeoutMs: 60_000 }, async () => {
+      await this.run(['wait', '--for=condition=Established', '--timeout=20s', ...names])
+      return true
+    })
+  }
+
   async create(what: string | object | readonly object[]): Promise<void> {
     await this.run(['create', '-f', '-'], asManifest(what))
   }

@@ -19,14 +19,8 @@ export async function startStorage({ programs, state, logDir, kubectl }: Storage
   const crds = join(programs['csi-snapshotter-resizer'], 'crds')
   const definitions = await Promise.all((await readdir(crds)).map((file) => readFile(join(crds, file), 'utf8')))
   await kubectl.apply(definitions.join('\n---\n'))
-  await kubectl.run([
-    'wait',
-    '--for=condition=Established',
-    '--timeout=60s',
-    ...['volumesnapshots', 'volumesnapshotcontents', 'volumesnapshotclasses'].map(
-      (kind) => `crd/${kind}.snapshot.storage.k8s.io`,
-    ),
-  ])
+  const kinds = ['volumesnapshots', 'volumesnapshotcontents', 'volumesnapshotclasses']
+  await kubectl.established(kinds.map((kind) => `${kind}.snapshot.storage.k8s.io`))
   await kubectl.apply(await readFile(new URL('manifests/storage.yaml', import.meta.url), 'utf8'))
 
   const dir = join(state, 'volumes')
