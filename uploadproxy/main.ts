@@ -7,7 +7,6 @@ import { connect } from '../src/kube/client.ts'
 import { serviceAccountDirectory } from '../src/kube/in-cluster.ts'
 import { clusterAuthorizer } from '../src/kube/metrics-access.ts'
 import { serveMetrics } from '../src/kube/metrics-server.ts'
-import { watchTlsProfile } from '../src/tls-profile-watch.ts'
 import { createLog } from '../src/log.ts'
 import { createRegistry } from '../src/metrics.ts'
 import { parseProxyConfig } from './config.ts'
@@ -34,7 +33,6 @@ export async function main(args: readonly string[]): Promise<void> {
   })
   const ca = isInCluster ? await readFile(join(serviceAccountDirectory, 'ca.crt'), 'utf8') : undefined
   await using userApi = ca === undefined ? null : new UserApi({ server: client.server, ca: () => ca, now: Date.now })
-  const profiles = watchTlsProfile({ client, log, onChange: metricsServer.setTlsProfile, signal: stop.signal })
   try {
     await runProxy({
       config,
@@ -43,12 +41,11 @@ export async function main(args: readonly string[]): Promise<void> {
       metrics,
       page: await loadPage(fileURLToPath(new URL('page/', import.meta.url))),
       userApi: userApi ?? undefined,
+      onTlsProfile: metricsServer.setTlsProfile,
       ...(isInCluster ? {} : { host: '127.0.0.1' }),
       signal: stop.signal,
     })
   } finally {
-    stop.abort()
-    await profiles
     await client.close()
   }
 }

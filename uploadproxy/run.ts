@@ -11,6 +11,7 @@ import { systemClock } from '../src/kube/clock.ts'
 import type { Log } from '../src/log.ts'
 import type { Registry } from '../src/metrics.ts'
 import { tlsProfileOf } from '../src/tls-profile.ts'
+import type { TlsProfile } from '../src/tls-profile.ts'
 import { verifyToken } from '../src/tokens/token.ts'
 import { buildApp } from './app.ts'
 import { ClaimLooks } from './claim-looks.ts'
@@ -37,6 +38,8 @@ export interface RunOptions {
   readonly host?: string
   /** How upload servers are reached; as in a cluster unless told. */
   readonly reach?: Pick<UploadServersOptions, 'port' | 'lookup'>
+  /** Told the TLS profile of the cluster each time that its configuration changes. */
+  readonly onTlsProfile?: (profile: TlsProfile) => void
   /** How often mounted files are looked at; some seconds unless told. */
   readonly filesIntervalMs?: number
   /** How long uploads may go on after the signal; {@link graceMs} unless told. */
@@ -63,8 +66,9 @@ export async function runProxy(options: RunOptions): Promise<void> {
     fieldSelector: 'metadata.name=config',
     optional: true,
   })
-  const watching = settings.start(signal)
   const profile = () => tlsProfileOf(settings.get({ name: 'config' }))
+  settings.onChange(() => options.onTlsProfile?.(profile()))
+  const watching = settings.start(signal)
 
   let clientPair: Pair | undefined
   const takeClientPair = (pair: Pair): void => {

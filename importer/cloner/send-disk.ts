@@ -234,7 +234,7 @@ class Sending {
 
 /** 22 base64url characters. */
 function newId(disk: SourceDisk): string {
-  return `${disk.id}${randomBytes(9).toString('base64url').slice(0, 11)}`
+  return `${disk.id}${randomBytes(8).toString('base64url')}`
 }
 
 function bytesOf(extents: readonly Extent[]): number {

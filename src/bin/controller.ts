@@ -4,7 +4,6 @@ import { connect } from '../kube/client.ts'
 import { LeadershipLostError } from '../kube/leader.ts'
 import { clusterAuthorizer } from '../kube/metrics-access.ts'
 import { serveMetrics } from '../kube/metrics-server.ts'
-import { watchTlsProfile } from '../tls-profile-watch.ts'
 import { createLog } from '../log.ts'
 import { createRegistry } from '../metrics.ts'
 import { runControllers } from '../controllers/run.ts'
@@ -30,7 +29,6 @@ export async function main(args: readonly string[]): Promise<void> {
     commonName: 'cdi-deployment',
     ...(inCluster ? { authorize: clusterAuthorizer({ client }) } : { host: '127.0.0.1' }),
   })
-  const profiles = watchTlsProfile({ client, log, onChange: server.setTlsProfile, signal: stop.signal })
   try {
     await runControllers({
       client,
@@ -44,6 +42,7 @@ export async function main(args: readonly string[]): Promise<void> {
         verbosity,
         installer: { partOf: env['INSTALLER_PART_OF_LABEL'], version: env['INSTALLER_VERSION_LABEL'] },
       },
+      onTlsProfile: server.setTlsProfile,
       contractLog: contractLog({ verbosity, now: Date.now }),
       signal: stop.signal,
     })
@@ -52,8 +51,6 @@ export async function main(args: readonly string[]): Promise<void> {
     // Somebody else leads: nothing may be finished in peace, the kubelet starts this anew.
     process.exit(1)
   } finally {
-    stop.abort()
-    await profiles
     await client.close()
   }
 }

@@ -7,6 +7,8 @@ import { runController } from '../kube/controller.ts'
 import { EventRecorder } from '../kube/events.ts'
 import { runAsLeader } from '../kube/leader.ts'
 import type { Log } from '../log.ts'
+import { tlsProfileOf } from '../tls-profile.ts'
+import type { TlsProfile } from '../tls-profile.ts'
 import { certificatesController } from './certificates/controller.ts'
 import { clonePopulatorController } from './clone/controller.ts'
 import { copyController } from './clone/copy-controller.ts'
@@ -24,6 +26,7 @@ import { createCaches } from './shared/caches.ts'
 import type { ContractLog } from './shared/contract-log.ts'
 import { OwnWrites } from './shared/own-writes.ts'
 import { pageFetcher, ProgressReader } from './shared/progress.ts'
+import { configOf } from './shared/settings.ts'
 import type { WorkerSettings } from './shared/worker-pod.ts'
 import { storageProfileController } from './storageprofile/controller.ts'
 import { uploadController } from './upload/controller.ts'
@@ -40,6 +43,8 @@ export interface ControllersOptions {
   readonly host: string
   readonly settings: WorkerSettings
   readonly contractLog: ContractLog
+  /** Told the TLS profile of the cluster each time that its configuration changes. */
+  readonly onTlsProfile?: (profile: TlsProfile) => void
   readonly signal: AbortSignal
 }
 
@@ -51,10 +56,11 @@ const leaseName = 'cdi-controller-leader-election-helper'
  * when somebody else may lead; the process must end then.
  */
 export async function runControllers(options: ControllersOptions): Promise<void> {
-  const { client, log, metrics, namespace, host, settings, contractLog, signal } = options
+  const { client, log, metrics, namespace, host, settings, contractLog, onTlsProfile, signal } = options
   const clock = systemClock
   const caches = createCaches({ client, log, metrics, cdiNamespace: namespace })
   showPending(metrics, caches.dataVolumes)
+  if (onTlsProfile) caches.cdiConfigs.onChange(() => onTlsProfile(tlsProfileOf(configOf(caches))))
   const filled = caches.start(signal)
   await runAsLeader({
     client,

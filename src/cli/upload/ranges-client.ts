@@ -305,7 +305,7 @@ export class RangesTransfer implements Transfer {
 
 /** 22 base64url characters. */
 function newId(): string {
-  return randomBytes(17).toString('base64url').slice(0, 22)
+  return randomBytes(16).toString('base64url')
 }
 
 function isAnswer(outcome: Answer | Fault): outcome is Answer {

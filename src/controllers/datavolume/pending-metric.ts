@@ -13,7 +13,7 @@ export function showPending(metrics: Registry, dataVolumes: { readonly list: () 
 }
 
 /** Names no class, and has not begun. */
-export function waitsForDefaultClass({ spec, status }: DataVolume): boolean {
+function waitsForDefaultClass({ spec, status }: DataVolume): boolean {
   const className = (spec.pvc ?? spec.storage)?.storageClassName
   const phase = status?.phase ?? phases.unset
   return className === undefined && (phase === phases.unset || phase === phases.pending)
