@@ -68,7 +68,7 @@ export function planImport({
     if (!source.pinned) {
       return {
         route: 'copyStream',
-        why: 'a raw disk from a source without a validator: pieces of two versions could be mixed, so one stream is read',
+        why: 'a raw disk from a source whose validator may hide a change: pieces of two versions could be mixed, so one stream is read',
         needsScratch: false,
       }
     }
@@ -116,6 +116,6 @@ function leftToQemu({
 }: Pick<PlanInput, 'source' | 'tables' | 'checksum'>): string | undefined {
   if (typeof tables === 'string') return tables
   if (tables === undefined) return 'its tables are of another kind'
-  if (!source.pinned) return 'there is no validator'
+  if (!source.pinned) return 'its validator may hide a change'
   return checksum ? 'the checksum takes all bytes in order' : undefined
 }

@@ -1,7 +1,7 @@
 /**
  * Source http and https. Opening asks HEAD, then GET for the first bytes: the answer to that decides whether the source
- * can be read by ranges (206, total length told) or forward only (200; that very answer is then the stream). Whatever
- * heals is retried inside (resumable.ts); what comes out are all bytes of one version, or one CdiError.
+ * can be read by ranges (206, total length and version told) or forward only (200; that very answer is then the stream).
+ * Pieces of a file whose version nothing names could be of two versions, so it is read in one answer. Whatever heals is retried inside (resumable.ts); what comes out are all bytes of one version, or one CdiError.
  *
  * http/ranged.ts      reading by ranges
  * http/forward.ts     reading from front to end
@@ -147,12 +147,13 @@ class Opening {
     if (response.status === 200) return this.#forward(response, told)
     if (response.status === 206) {
       const { first, totalBytes } = parseContentRange(response.headers.get('content-range')) ?? {}
-      if (first === 0 && totalBytes !== undefined) return this.#ranged(response, totalBytes, signal)
+      const isVersioned = validatorOf(response) !== undefined
+      if (first === 0 && totalBytes !== undefined && isVersioned) return this.#ranged(response, totalBytes, signal)
     }
     const understood = this.#explain !== undefined && response.status !== 206 && response.status !== 416
     if (understood || [401, 403, 404, 407, 410].includes(response.status)) throw await this.#refusal(response)
     response.discard()
-    // An empty file (416), a length that is not told, or a server that stumbles over Range.
+    // An empty file (416), a length or version that is not told, or a server that stumbles over Range.
     return this.#openForward(told, signal)
   }
 

@@ -230,7 +230,9 @@ export class Recording implements AsyncDisposable {
       )
     }
     for (const { last, gone } of this.snapshots.sightings.values()) {
-      lines.push(`VolumeSnapshot ${last.metadata.name}:${gone ? ' (gone)' : ''} ${JSON.stringify(last.status)}`)
+      const { name, deletionTimestamp, finalizers } = last.metadata
+      const end = JSON.stringify({ deletionTimestamp, finalizers })
+      lines.push(`VolumeSnapshot ${name}:${gone ? ' (gone)' : ''} ${JSON.stringify(last.status)} ${end}`)
     }
     for (const { last, gone } of this.pods.sightings.values()) {
       const states = last.status?.containerStatuses?.map(({ state, lastState }) => ({ state, lastState }))
