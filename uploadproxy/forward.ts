@@ -10,6 +10,7 @@
  * Until the server has taken the head and said 100, nothing is lost by trying again; that is told apart in the outcome.
  * An answer that comes while the client is still sending ends the passing on of the body.
  */
+import { STATUS_CODES } from 'node:http'
 import { Agent, request as httpsRequest } from 'node:https'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { TLSSocket } from 'node:tls'
@@ -28,6 +29,8 @@ export interface ForwardOptions {
   readonly connectTimeoutMs: number
   /** Told the size of every piece of the body that is passed on. */
   readonly onBytes: (bytes: number) => void
+  /** What the client is told instead of the server's status. */
+  readonly shownStatus: (status: number) => number
   readonly linger?: Linger
 }
 
@@ -144,9 +147,14 @@ export function forward(options: ForwardOptions): Promise<Outcome> {
       return
     }
     const isEarly = isSending(request)
-    const status = reply.statusCode ?? 502
+    const told = reply.statusCode ?? 502
+    const status = options.shownStatus(told)
     const headers = responseHeaders(reply.rawHeaders)
-    response.writeHead(status, reply.statusMessage, isEarly ? [...headers, 'Connection', 'close'] : headers)
+    response.writeHead(
+      status,
+      status === told ? reply.statusMessage : STATUS_CODES[status],
+      isEarly ? [...headers, 'Connection', 'close'] : headers,
+    )
     response.flushHeaders()
     reply.on('data', (chunk: Buffer) => {
       if (!response.write(chunk)) reply.pause()

@@ -156,7 +156,9 @@ async function serve(deps: UploadDeps, upload: UploadRequest, onBytes: (count: n
       case 'refuse':
         return refuse(step.status, step.message, { claim })
       case 'wait':
-        if (remainingMs <= 0) return refuse(503, step.message, { claim, outcome: 'timed_out', cause: step.cause })
+        if (remainingMs <= 0) {
+          return refuse(toldAbsence(upload, 503), step.message, { claim, outcome: 'timed_out', cause: step.cause })
+        }
         break
       case 'forward': {
         const ending = await pass(deps, upload, step, { claim, remainingMs, onBytes })
@@ -177,6 +179,17 @@ async function serve(deps: UploadDeps, upload: UploadRequest, onBytes: (count: n
       deps.metrics.waiting(-1)
     }
   }
+}
+
+/** Status of a server that is not there, or says that it is about to go. */
+const absences: ReadonlySet<number> = new Set([502, 503, 504])
+
+/**
+ * The status to tell instead of `status`. Clients of tus (tus-js-client, Uppy) who ask where they stopped give up what they
+ * have sent at any refusal but 423, after which they ask again.
+ */
+function toldAbsence({ protocol, request }: UploadRequest, status: number): number {
+  return protocol === 'tus' && request.method === 'HEAD' && absences.has(status) ? 423 : status
 }
 
 function lingerOf({ linger }: UploadDeps): { linger?: Linger } {
@@ -217,10 +230,11 @@ interface Pass {
 /** Passes the request on; undefined when the server could not be reached and there is time for another try. */
 async function pass(
   deps: UploadDeps,
-  { request, response, protocol, path }: UploadRequest,
+  upload: UploadRequest,
   { claim: serverOf, isArchive }: Passage,
   { claim, remainingMs, onBytes }: Pass,
 ): Promise<Ending | undefined> {
+  const { request, response, protocol, path } = upload
   const destination = await deps.servers.find(serverOf).catch((cause: unknown) => ({ cause }))
   if ('cause' in destination) {
     void answer(request, response, { status: 500, ...lingerOf(deps) })
@@ -236,6 +250,7 @@ async function pass(
     path: serverPath(protocol, path, isArchive) + query,
     connectTimeoutMs: Math.max(shortest, Math.min(longest, remainingMs)),
     onBytes,
+    shownStatus: (status) => toldAbsence(upload, status),
     ...lingerOf(deps),
   }).finally(() => deps.metrics.active(protocol, -1))
   switch (outcome.kind) {
@@ -256,6 +271,7 @@ async function pass(
       outcome satisfies never
   }
   const text = `error in upload-proxy: http: proxy error: ${outcome.cause.message}`
-  void answer(request, response, { status: 502, text: escapeHtml(text), ...lingerOf(deps) })
-  return { outcome: 'broken', status: 502, claim, cause: outcome.cause }
+  const status = toldAbsence(upload, 502)
+  void answer(request, response, { status, text: escapeHtml(text), ...lingerOf(deps) })
+  return { outcome: 'broken', status, claim, cause: outcome.cause }
 }

@@ -1,5 +1,5 @@
 /** What a source volume holds that is to be sent: a disk, or a tree of files. */
-import { readdir } from 'node:fs/promises'
+import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Dirent } from 'node:fs'
 import { CdiError } from '../../src/errors.ts'
@@ -11,8 +11,8 @@ const kept = 'lost+found'
 const diskName = 'disk.img'
 
 /**
- * A device is a disk. So is a file system of content type kubevirt that holds `disk.img` and nothing else; everything else
- * is a tree, unless it is to become a device: then it is the first file whose name contains `disk.img`. Throws
+ * A device is a disk. So is a file system of content type kubevirt that holds `disk.img` and nothing else, with something
+ * in it; everything else is a tree, unless it is to become a device: then it is the first file whose name contains `disk.img`. Throws
  * CDI_CLONE_NO_DISK if there is none, CDI_CLONE_SOURCE.
  */
 export async function contentOf(
@@ -22,9 +22,10 @@ export async function contentOf(
   if (volumeMode === 'block') return { kind: 'disk', path: source }
   try {
     const entries = (await readdir(source, { withFileTypes: true })).filter(({ name }) => name !== kept)
+    const disk = join(source, diskName)
     const [first] = entries
-    const isDisk = entries.length === 1 && first?.name === diskName && first.isFile() && contentType === 'kubevirt'
-    if (isDisk) return { kind: 'disk', path: join(source, diskName) }
+    const isAlone = entries.length === 1 && first?.name === diskName && first.isFile() && contentType === 'kubevirt'
+    if (isAlone && (target === 'block' || (await stat(disk)).size > 0)) return { kind: 'disk', path: disk }
     if (target === 'filesystem') return { kind: 'tree' }
     const path = await firstDisk(source, entries)
     if (path !== undefined) return { kind: 'disk', path }

@@ -14,11 +14,21 @@ import type { Volume } from './transfer.ts'
 
 export type UploadPaths = Pick<WorkerPaths, 'dataDirectory' | 'blockDevice' | 'scratchDirectory'>
 
+/** PEM texts, or the files that hold them. */
+export interface ServerIdentity {
+  readonly key: string
+  readonly cert: string
+  /** Authorities of clients. */
+  readonly clientCa: string
+}
+
 export interface UploadServerConfig {
   readonly volumes: Readonly<Record<ContentType, Volume>>
   readonly contentType: ContentType
   readonly checksums: readonly Checksum[]
-  readonly identity: { readonly key: string; readonly cert: string; readonly clientCa: string }
+  readonly identity: ServerIdentity
+  /** Where the identity was read; the kubelet may put another one there. */
+  readonly identityFiles: ServerIdentity
   readonly clientName: string
   readonly tls: TlsProfile
   /** Milliseconds since the epoch. */
@@ -38,13 +48,15 @@ export async function loadUploadConfig(
 ): Promise<UploadServerConfig> {
   const env = parseUploadEnv(environment)
   const isBlock = await exists(paths.blockDevice)
+  const isClone = env.isCloneTarget ?? false
   const common = {
     filesystemOverhead: isBlock ? '0' : env.filesystemOverhead || '0',
-    resize: !isBlock,
+    // A copy is what its source is, as a clone by the storage is.
+    resize: !isBlock && !isClone,
     preallocate: env.preallocation,
     directIo: false,
     // A copy may promise as much as its source does; that its data fits shows itself.
-    mayOvercommit: (env.isCloneTarget ?? false) && !env.preallocation,
+    mayOvercommit: isClone && !env.preallocation,
     ...(env.imageSize === '' ? {} : { requestedBytes: sizeOf(env.imageSize) }),
     ...((await exists(paths.scratchDirectory)) ? { scratchDirectory: paths.scratchDirectory } : {}),
   }
@@ -56,6 +68,7 @@ export async function loadUploadConfig(
     },
     contentType: env.contentType,
     checksums: env.checksum === '' ? [] : [parseChecksum(env.checksum)],
+    identityFiles: { key: env.tlsKeyFile, cert: env.tlsCertFile, clientCa: env.clientCaFile },
     identity: {
       key: await readText('TLS_KEY_FILE', env.tlsKeyFile),
       cert: await readText('TLS_CERT_FILE', env.tlsCertFile),
@@ -64,7 +77,7 @@ export async function loadUploadConfig(
     clientName: env.clientName,
     tls: parseTlsProfile({ ciphers: env.tlsCiphers, minVersion: env.tlsMinVersion }),
     resumption: env.resumption,
-    isCloneTarget: env.isCloneTarget ?? false,
+    isCloneTarget: isClone,
     ...(env.deadline === '' ? {} : { deadlineMs: timeOf(env.deadline) }),
   }
 }

@@ -16,7 +16,7 @@ import { join } from 'node:path'
 import type { ImageFacts } from '../image/facts.ts'
 import type { ForwardCheckpoint, ForwardResumption, SeenTable } from '../image/forward/engine.ts'
 
-/** The emptyDir has room for 16 MiB (src/controllers/upload), two sets of held bytes may be there for a moment. */
+/** The emptyDir has room for 32 MiB (src/controllers/shared): two sets of held bytes are there for a moment, and notes. */
 export const imageJournalBytes = 12 * 1024 * 1024
 
 const tableHeadBytes = 12

@@ -4,6 +4,8 @@
  */
 import { workerPaths } from '../../src/api/podenv.ts'
 import { uploadServerPort } from '../../src/api/upload-env.ts'
+import { isKeyPair } from '../../src/certs/pem.ts'
+import { followFiles } from '../../src/certs/reload.ts'
 import { CdiError, toCdiError } from '../../src/errors.ts'
 import { createLog } from '../../src/log.ts'
 import type { Log } from '../../src/log.ts'
@@ -12,7 +14,7 @@ import { failure, writeTermination } from '../termination.ts'
 import type { Termination } from '../termination.ts'
 import { openClone } from './clone/open.ts'
 import { loadUploadConfig } from './config.ts'
-import type { UploadPaths } from './config.ts'
+import type { ServerIdentity, UploadPaths } from './config.ts'
 import { terminationOf, untilEnd } from './ending.ts'
 import type { End } from './ending.ts'
 import { openResumable } from './resumable/open.ts'
@@ -69,6 +71,7 @@ async function work({
       onUnseenFault: unseenFault.resolve,
     })
     log.info({ port: await server.listen(port, host) }, 'upload server ready')
+    followIdentity(server, { files: config.identityFiles, log, signal })
     const end = await untilEnd({
       slot,
       unseenFault: unseenFault.promise,
@@ -85,6 +88,29 @@ async function work({
     log.error({ err: error, code: error.code, remedy: error.remedy }, error.message)
     return failure(error)
   }
+}
+
+/**
+ * A pod that was made right after another one of its name may begin with the Secret of that one, which is about to go; the
+ * kubelet puts the right one into its place within a minute or two.
+ */
+function followIdentity(
+  server: UploadServer,
+  { files, log, signal }: { files: ServerIdentity; log: Log; signal: AbortSignal },
+): void {
+  const show = ([key = '', cert = '', clientCa = '']: readonly string[]): void =>
+    server.setIdentity({ key, cert, clientCa })
+  followFiles({
+    files: [files.key, files.cert, files.clientCa],
+    isWhole: ([key = '', cert = '']) => isKeyPair(cert, key),
+    onChange: show,
+    log,
+    signal,
+  })
+    .then(show)
+    .catch((err: unknown) => {
+      if (!signal.aborted) log.error({ err }, 'the certificate of this server is no longer followed')
+    })
 }
 
 function logEnd(log: Log, end: End): void {

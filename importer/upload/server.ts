@@ -6,11 +6,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
-import type { TLSSocket } from 'node:tls'
+import type { SecureContextOptions, TLSSocket } from 'node:tls'
 import type { CdiError } from '../../src/errors.ts'
 import { closable } from '../../src/closable-server.ts'
 import type { TlsProfile } from '../../src/tls-profile.ts'
 import { RequestRefusal, answerTo } from './answers.ts'
+import type { ServerIdentity } from './config.ts'
 import type { Protocol, UploadContext } from './context.ts'
 import { Exchange } from './exchange.ts'
 import type { Linger } from './exchange.ts'
@@ -31,8 +32,7 @@ export interface UploadServerOptions {
   readonly protocols: readonly Protocol[]
   /** False for a volume that only its cloner may fill: the plain addresses then refuse. */
   readonly takesUploads?: boolean
-  /** PEM texts. */
-  readonly identity: { readonly key: string; readonly cert: string; readonly clientCa: string }
+  readonly identity: ServerIdentity
   /** Common name that a client's certificate must bear. */
   readonly clientName: string
   readonly tls: TlsProfile
@@ -50,13 +50,8 @@ export class UploadServer implements AsyncDisposable {
 
   constructor(options: UploadServerOptions) {
     this.#options = options
-    const { identity, tls } = options
     this.#server = createServer({
-      key: identity.key,
-      cert: identity.cert,
-      ca: identity.clientCa,
-      minVersion: tls.minVersion,
-      ciphers: tls.ciphers,
+      ...secureContextOf(options),
       requestCert: true,
       rejectUnauthorized: false,
       headersTimeout: headTimeoutMs,
@@ -71,6 +66,11 @@ export class UploadServer implements AsyncDisposable {
       this.#begin(request, response, true),
     )
     this.#destroyAll = closable(this.#server)
+  }
+
+  /** For connections that come from now on. Throws if the texts are none that TLS can use; the former ones stay then. */
+  setIdentity(identity: ServerIdentity): void {
+    this.#server.setSecureContext(secureContextOf({ ...this.#options, identity }))
   }
 
   /** Resolves with the port when connections are taken; rejects if the port cannot be had. */
@@ -153,4 +153,9 @@ export class UploadServer implements AsyncDisposable {
       throw error
     }
   }
+}
+
+function secureContextOf({ identity, tls }: Pick<UploadServerOptions, 'identity' | 'tls'>): SecureContextOptions {
+  const { key, cert, clientCa: ca } = identity
+  return { key, cert, ca, minVersion: tls.minVersion, ciphers: tls.ciphers }
 }

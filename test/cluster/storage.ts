@@ -38,7 +38,9 @@ export async function startStorage({ programs, state, logDir, kubectl }: Storage
     return ((node?.spec?.drivers ?? []) as { name: string }[]).some(({ name }) => name === driverName)
   })
 
-  const connect = [`--kubeconfig=${kubeconfigPath(state)}`, `--csi-address=${csiSocket}`]
+  // Dozens of tests at once would wait for each other behind the five requests in a second that each sidecar may make.
+  const client = [`--kubeconfig=${kubeconfigPath(state)}`, '--kube-api-qps=50', '--kube-api-burst=100']
+  const connect = [...client, `--csi-address=${csiSocket}`]
   const sidecars = programs['csi-snapshotter-resizer']
   await startProgram({
     name: 'csi-provisioner',
@@ -59,7 +61,7 @@ export async function startStorage({ programs, state, logDir, kubectl }: Storage
   await startProgram({
     name: 'snapshot-controller',
     command: join(sidecars, 'snapshot-controller'),
-    args: [`--kubeconfig=${kubeconfigPath(state)}`, goThrough],
+    args: [...client, goThrough],
     logDir,
   })
 }

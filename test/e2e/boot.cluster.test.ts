@@ -15,8 +15,8 @@ import { startWeb } from './support/web.ts'
 const stage = useStage()
 let guest: Guest
 
-/** Emulating a machine is slow; this is no measure, only a way not to hang for ever. */
-const bootPatienceMs = 420_000
+/** Emulating a machine is slow, and may begin twice; no measure, only a way not to hang for ever. */
+const bootPatienceMs = 600_000
 
 before(async () => {
   guest = await buildGuest()

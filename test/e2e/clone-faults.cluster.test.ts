@@ -1,7 +1,6 @@
 /** What stands in the way of a clone is told, and obeyed until it goes; what can never work says why and leaves nothing. */
 import assert from 'node:assert/strict'
 import { describe } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import { kinds } from '../../src/api/kinds.ts'
 import { dataVolume } from '../fixtures/data-volume.ts'
 import type { DataVolumeBuilder } from '../fixtures/data-volume.ts'
@@ -22,6 +21,7 @@ import type { Strategy } from './support/clone.ts'
 import { classes } from './support/cluster.ts'
 import { imageFiles } from './support/images.ts'
 import { localVolume } from './support/local-volume.ts'
+import { limit } from './support/quota.ts'
 import { scenario } from './support/scene.ts'
 import type { Scene } from './support/scene.ts'
 import { useStage } from './support/stage.ts'
@@ -273,23 +273,6 @@ describe('a way that the storage does not offer', { concurrency: 4 }, () => {
 })
 
 describe('a quota', { concurrency: 4 }, () => {
-  const limit = async (scene: Scene, hard: Record<string, string>): Promise<void> => {
-    await scene.create(kinds.resourceQuota, {
-      apiVersion: 'v1',
-      kind: 'ResourceQuota',
-      metadata: { name: 'quota' },
-      spec: { hard },
-    })
-    // It counts as soon as what is there has been counted.
-    const key = { namespace: scene.namespace, name: 'quota' }
-    for (;;) {
-      const { status } = (await scene.cluster.kube.get(kinds.resourceQuota, key)) ?? {}
-      if (Object.keys(hard).every((name) => status?.hard?.[name] !== undefined && status.used?.[name] !== undefined)) {
-        return
-      }
-      await delay(100)
-    }
-  }
   const raise = async (scene: Scene): Promise<void> => {
     await scene.cluster.kube.delete(kinds.resourceQuota, { namespace: scene.namespace, name: 'quota' })
   }

@@ -28,6 +28,10 @@ async function assertCopied(scene: Scene, from: Scene): Promise<void> {
   await scene.succeeds('dv')
   // The disk is there as soon as the receiving pod says so; that both pods have ended is marked a moment later.
   await scene.until('the mark of the end', () => scene.pvc('dv')?.metadata.annotations?.['k8s.io/CloneOf'])
+  // Until the DataVolume has heard of it, it tells of the reading pod as well: `Completed and Pending` for instance.
+  await scene.until('the condition of the end', () =>
+    scene.seen.course('dv').at(-1)?.conditions.includes('Running=False Completed: Clone Complete'),
+  )
   const ends = `from ${from.namespace}/src into ${scene.namespace}/dv`
   await scene.tells('DataVolume/dv', `Normal CloneInProgress: Cloning ${ends} in progress`)
   await scene.tells('DataVolume/dv', `Normal CloneSucceeded: Successfully cloned ${ends}`)

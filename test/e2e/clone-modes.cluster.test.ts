@@ -105,7 +105,7 @@ describe('the size of a disk in a file', { concurrency: 2 }, () => {
 
       await from.annotate(kinds.pvc, 'src', { 'cdi.Kubervirt.io/sourceCapacity': '1Mi' })
       // The controller watches claims and DataVolumes side by side: the one must not overtake the other.
-      await delay(2000)
+      await delay(10_000)
       await clone('third')
       await from.until('it to be found out anew', () => detectionPods(from).length === 2)
     },

@@ -9,6 +9,7 @@ import type { DataVolumeBuilder } from '../fixtures/data-volume.ts'
 import { ownClass } from './support/clone.ts'
 import { classes } from './support/cluster.ts'
 import { imageFiles, makeRawDisk } from './support/images.ts'
+import { limit } from './support/quota.ts'
 import { scenario } from './support/scene.ts'
 import type { Scene } from './support/scene.ts'
 import { useStage } from './support/stage.ts'
@@ -21,23 +22,6 @@ function disk(url: string): DataVolumeBuilder {
 
 async function restarts(scene: Scene, times: number): Promise<void> {
   await scene.until(`${times} restarts`, () => (scene.dataVolume('dv')?.status?.restartCount ?? 0) >= times)
-}
-
-/** Limits what may be claimed in the namespace and waits until the limit is in force. */
-async function limitClaims(scene: Scene, name: string, hard: Record<string, string>): Promise<void> {
-  await scene.create(kinds.resourceQuota, {
-    apiVersion: 'v1',
-    kind: 'ResourceQuota',
-    metadata: { name },
-    spec: { hard },
-  })
-  const { kube } = scene.cluster
-  for (let tries = 0; tries < 300; tries += 1) {
-    const quota = await kube.get(kinds.resourceQuota, { namespace: scene.namespace, name })
-    if (quota?.status?.hard) return
-    await new Promise((resolve) => setTimeout(resolve, 100))
-  }
-  throw new Error('the quota is not in force')
 }
 
 describe('a source that is not there', { concurrency: 3 }, () => {
@@ -129,12 +113,12 @@ describe('a quota', { concurrency: 2 }, () => {
     'that leaves no room for the claim is told, and obeyed until it grows',
     () => stage().cluster,
     async (scene) => {
-      await limitClaims(scene, 'claims', { persistentvolumeclaims: '0' })
+      await limit(scene, { persistentvolumeclaims: '0' })
       await scene.apply(disk(stage().web.url(imageFiles.qcow2)))
       await scene.shows('dv', /^Bound=False ErrExceededQuota: .*exceeded quota/)
       await scene.shows('dv', /^Ready=False ErrExceededQuota: .*exceeded quota/)
       assert.equal(scene.dataVolume('dv')?.status?.phase, 'Pending')
-      const key = { namespace: scene.namespace, name: 'claims' }
+      const key = { namespace: scene.namespace, name: 'quota' }
       const hard = { spec: { hard: { persistentvolumeclaims: '3' } } }
       await scene.cluster.kube.patch(kinds.resourceQuota, key, hard, { type: 'merge' })
       await scene.succeeds('dv')
@@ -145,7 +129,7 @@ describe('a quota', { concurrency: 2 }, () => {
     'of two claims suffices for an import',
     () => stage().cluster,
     async (scene) => {
-      await limitClaims(scene, 'claims', { persistentvolumeclaims: '2' })
+      await limit(scene, { persistentvolumeclaims: '2' })
       await scene.apply(disk(stage().web.url(imageFiles.qcow2)))
       await scene.succeeds('dv')
     },
@@ -155,7 +139,7 @@ describe('a quota', { concurrency: 2 }, () => {
     'on memory that leaves no room for the worker is told on the claim',
     () => stage().cluster,
     async (scene) => {
-      await limitClaims(scene, 'memory', {
+      await limit(scene, {
         'limits.memory': '10M',
         'requests.memory': '10M',
         'limits.cpu': '1',
@@ -166,7 +150,7 @@ describe('a quota', { concurrency: 2 }, () => {
         'dv',
         /^Running=False ErrExceededQuota: Error starting pod 'importer-prime-.*': For more information, request access to cdi-deploy logs from your sysadmin$/,
       )
-      const key = { namespace: scene.namespace, name: 'memory' }
+      const key = { namespace: scene.namespace, name: 'quota' }
       const hard = { spec: { hard: { 'limits.memory': '2G', 'requests.memory': '2G' } } }
       await scene.cluster.kube.patch(kinds.resourceQuota, key, hard, { type: 'merge' })
       await scene.succeeds('dv')

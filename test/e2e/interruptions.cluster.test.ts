@@ -16,10 +16,10 @@ import { useStage } from './support/stage.ts'
 import type { WebServer } from './support/web.ts'
 
 /**
- * So slow that there is a middle to be interrupted in: the raw disk takes 84 s. It has to be seen even if another test kills
- * the controller, which tells nothing for 25 s then.
+ * So slow that there is a middle to be interrupted in: the raw disk takes 170 s. It has to be seen even if other tests kill
+ * the controller, which tells nothing for 25 s then each time.
  */
-const slowly = { bytesPerSecond: 300_000 }
+const slowly = { bytesPerSecond: 150_000 }
 
 interface SlowSource extends Pick<WebServer, 'url'> {
   /** Bytes that went to the workers so far. */
@@ -154,6 +154,7 @@ describe('an import', { concurrency: 3 }, () => {
         ({ last }) => last.metadata.name === worker.metadata.name,
       )
       assert.equal(workers.length, 1, 'the worker was started again')
+      await scene.tells('DataVolume/dv', 'Normal ImportSucceeded: Successfully imported into PVC dv')
       const events = [...scene.seen.events.sightings.values()].filter(
         ({ last }) => last.reason === 'ImportSucceeded' && last.involvedObject.kind === 'DataVolume',
       )

@@ -8,6 +8,7 @@ import { dataVolume } from '../fixtures/data-volume.ts'
 import type { DataVolumeBuilder } from '../fixtures/data-volume.ts'
 import { classes } from './support/cluster.ts'
 import { imageFiles } from './support/images.ts'
+import { startRelay } from './support/relay.ts'
 import { scenario } from './support/scene.ts'
 import type { Scene } from './support/scene.ts'
 import { useStage } from './support/stage.ts'
@@ -231,8 +232,13 @@ describe('an import through a populator', { concurrency: 3 }, () => {
     'tells its course by the events that clients know',
     () => stage().cluster,
     async (scene) => {
-      const slow = await stage().serve({ limitRate: '1m' })
-      await scene.apply(disk().http(slow.url(imageFiles.raw)))
+      const { cluster, web } = stage()
+      // So slow that the controller sees the worker run, even if other tests kill it meanwhile.
+      await using relay = await startRelay(cluster, web.port, { bytesPerSecond: 150_000 })
+      await scene.apply(disk().http(`http://${relay.host}/${imageFiles.raw}`))
+      await scene.reaches('dv', 'ImportInProgress')
+      await scene.shows('dv', /^Running=True Pod is running: $/)
+      relay.setSpeed(Number.POSITIVE_INFINITY)
       await scene.succeeds('dv')
       const prime = await primeOf(scene)
       for (const event of [
@@ -270,7 +276,7 @@ describe('an import through a populator', { concurrency: 3 }, () => {
         `PersistentVolumeClaim/${prime}`,
         'Warning RetainedPVCPrime: PVC Prime retained in Lost state for debugging purposes',
       )
-      assert.equal(scene.pvc(prime)?.status?.phase, 'Lost')
+      await scene.until('the prime claim to be lost', () => scene.pvc(prime)?.status?.phase === 'Lost')
       await scene.until('the end of the worker', () => scene.pod(`importer-${prime}`)?.status?.phase === 'Succeeded')
     },
   )

@@ -17,7 +17,7 @@ import { withProxy } from './support/proxy.ts'
 import type { UploadProxy } from './support/proxy.ts'
 import { scenario } from './support/scene.ts'
 import type { Scene } from './support/scene.ts'
-import { startSlowRelay } from './support/slow-relay.ts'
+import { assertHardlyMore, startSlowRelay } from './support/slow-relay.ts'
 import type { SlowRelay } from './support/slow-relay.ts'
 import { useStage } from './support/stage.ts'
 import { openTarget, uploadDisk } from './support/upload.ts'
@@ -182,7 +182,8 @@ describe('cdi upload', { concurrency: 3 }, () => {
     },
   )
 
-  // Longer than 20 s: a moment in which the machine is busy with something else does not cost 5 % of that.
+  // What a connection lives for is not enough for the least piece, 1 MiB, nor for the whole: who began a piece again after
+  // a cut would never come to the end.
   for (const [image, bytesPerSecond] of [
     ['dense', 0.6 * megabyte],
     ['compressedQcow2', 0.15 * megabyte],
@@ -199,7 +200,7 @@ describe('cdi upload', { concurrency: 3 }, () => {
         const extra = relay.passedBytes / size - 1
         console.log(`${image}: ${relay.cuts} cuts, ${(100 * extra).toFixed(2)} % extra`)
         assert.ok(relay.cuts >= 2, `${relay.cuts} cuts`)
-        assert.ok(extra <= 0.05, `${(100 * extra).toFixed(1)} % more than the image`)
+        assertHardlyMore(relay, size)
       },
     )
   }

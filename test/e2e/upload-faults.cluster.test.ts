@@ -4,13 +4,15 @@ import { createHash } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import { execa } from 'execa'
 import { kinds } from '../../src/api/kinds.ts'
+import { waitFor } from '../cluster/wait-for.ts'
 import { arrives, assertDisk } from './support/assert-disk.ts'
+import { volumePod } from './support/content.ts'
 import { imageFiles, makeRawDisk } from './support/images.ts'
 import { withProxy } from './support/proxy.ts'
 import type { CurlAnswer } from './support/proxy.ts'
+import { limit } from './support/quota.ts'
 import { scenario } from './support/scene.ts'
 import type { Scene } from './support/scene.ts'
 import { useStage } from './support/stage.ts'
@@ -23,6 +25,7 @@ import {
   tokenFor,
   uploadDisk,
   uploadPod,
+  whenFree,
 } from './support/upload.ts'
 import type { CurlUpload } from './support/upload.ts'
 
@@ -71,12 +74,7 @@ const tooLarge = /^Saving stream failed: effective image size is larger than the
 /** A good upload follows on what went wrong, into the same volume, with the same token if it is told. */
 async function recovers(scene: Scene, upload: Partial<CurlUpload> = {}): Promise<void> {
   assert.equal(scene.dataVolume('dv')?.status?.phase, 'UploadReady')
-  // As virtctl does: what a broken connection left behind may be swept away a moment later only.
-  let answer = await sends(scene, { image: 'qcow2', ...upload })
-  for (let tries = 1; tries < 5 && answer.status === 503; tries += 1) {
-    await delay(200 * tries)
-    answer = await sends(scene, { image: 'qcow2', ...upload })
-  }
+  const answer = await whenFree(() => sends(scene, { image: 'qcow2', ...upload }))
   assert.deepEqual([answer.status, answer.body], [200, ''])
   await arrives(scene, stage().images)
   assert.equal(scene.dataVolume('dv')?.status?.restartCount ?? 0, 0, 'the server was started again')
@@ -237,12 +235,7 @@ describe('a quota', () => {
     'that leaves no room for the server is told on the claim, and obeyed until it grows',
     () => stage().cluster,
     async (scene) => {
-      await scene.create(kinds.resourceQuota, {
-        apiVersion: 'v1',
-        kind: 'ResourceQuota',
-        metadata: { name: 'quota' },
-        spec: { hard: { 'limits.memory': '100M', 'requests.memory': '10M' } },
-      })
+      await limit(scene, { 'limits.memory': '100M', 'requests.memory': '10M' })
       await scene.apply(uploadDisk())
       const prime = await scene.until('the prime claim', () => carrierOf(scene)?.metadata.name)
       const pod = `cdi-upload-${prime}`
@@ -264,6 +257,12 @@ describe('a quota', () => {
       )
       await scene.reaches('dv', 'UploadReady')
       await scene.cluster.kube.delete(kinds.resourceQuota, { namespace: scene.namespace, name: 'quota' })
+      // The API server may remember it for half a minute, and the pod that looks at the disk has no limits.
+      const trial = volumePod(scene.cluster, { name: 'trial', pvc: scene.pvc('dv')!, script: 'true' })
+      const pods = `/api/v1/namespaces/${scene.namespace}/pods?dryRun=All`
+      await waitFor({ what: 'the quota to be forgotten', timeoutMs: 120_000 }, async () => {
+        return (await scene.cluster.kube.raw('POST', pods, trial)).status === 201
+      })
       await recovers(scene)
     },
   )

@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { annotations } from '../../src/api/annotations.ts'
 import { kinds } from '../../src/api/kinds.ts'
 import type { UploadResumption } from '../../src/api/upload-env.ts'
+import { waitFor } from '../cluster/wait-for.ts'
 import { draftUpload, rangedUpload, tusUpload } from '../fixtures/upload-clients.ts'
 import type { ResumableClient, ResumableOutcome } from '../fixtures/upload-clients.ts'
 import { killController } from './support/kill-controller.ts'
@@ -15,17 +16,20 @@ import { arrives } from './support/assert-disk.ts'
 import { execIn } from './support/exec.ts'
 import { imageFiles } from './support/images.ts'
 import { startOwnProxy } from './support/own-proxy.ts'
+import type { OwnProxy } from './support/own-proxy.ts'
 import { withProxy } from './support/proxy.ts'
 import { scenario } from './support/scene.ts'
 import type { Scene } from './support/scene.ts'
-import { startSlowRelay } from './support/slow-relay.ts'
+import { assertHardlyMore, startSlowRelay } from './support/slow-relay.ts'
 import type { SlowRelay, SlowRelayOptions } from './support/slow-relay.ts'
 import { useStage } from './support/stage.ts'
-import { carrierOf, curlUpload, openTarget, tokenFor, uploadDisk, uploadPod } from './support/upload.ts'
+import { carrierOf, curlUpload, openTarget, tokenFor, uploadDisk, uploadPod, whenFree } from './support/upload.ts'
 
 const stage = useStage(withProxy)
 
 const megabyte = 1_000_000
+/** For what takes as long as the machine needs; nothing is asserted about time. */
+const patienceMs = 240_000
 
 type Image = 'raw' | 'qcow2' | 'compressedQcow2'
 
@@ -45,12 +49,31 @@ function slowly(options: Partial<SlowRelayOptions> = {}): Promise<SlowRelay> {
   return startSlowRelay({ to: stage().proxy.address, bytesPerSecond: 3 * megabyte, ...options })
 }
 
+/** Waits until so many bytes have gone over the line; rejects if the upload is over before. */
+async function passes(relay: SlowRelay, bytes: number, upload: Promise<unknown>): Promise<void> {
+  const state = { isOver: false }
+  const end = (): void => void (state.isOver = true)
+  upload.then(end, end)
+  while (relay.passedBytes < bytes) {
+    if (state.isOver) {
+      await upload
+      throw new Error('it was over before that')
+    }
+    await delay(50)
+  }
+}
+
 interface Running {
   readonly outcome: Promise<ResumableOutcome>
-  /** Waits until such a share of the image has gone over the line. */
-  readonly middle: (share?: number) => Promise<void>
+  /** Waits until two fifths of the image have gone over the line. */
+  readonly middle: () => Promise<void>
   /** Waits for something that has to come before the end. */
   readonly before: <T>(happens: Promise<T>) => Promise<T>
+  /**
+   * Does something to the upload, and gives it back its line only when that is done: however long it takes, the upload is
+   * where it was, and a client that comes back finds whatever took the place of what was ended.
+   */
+  readonly disturbed: (disturb: () => Promise<void>) => Promise<void>
 }
 
 async function begin(
@@ -71,6 +94,7 @@ async function begin(
     agent,
     token: await tokenFor(scene),
     file: path,
+    patienceMs: 3 * patienceMs,
     ...(withDigest ? { reprDigest: `sha-256=:${digest}:` } : {}),
   }).finally(() => agent.destroy())
   outcome.catch(() => {})
@@ -79,10 +103,12 @@ async function begin(
     lost.catch(() => {})
     return Promise.race([happens, lost])
   }
-  const passes = async (share: number): Promise<void> => {
-    while (relay.passedBytes < size * share) await delay(50)
+  return {
+    outcome,
+    before,
+    middle: () => passes(relay, 0.4 * size, outcome),
+    disturbed: (disturb) => relay.whileHeld(() => before(disturb())),
   }
-  return { outcome, before, middle: (share = 0.4) => before(passes(share)) }
 }
 
 /** How much of the disk the next server would find noted. */
@@ -92,7 +118,7 @@ function notedBytes(scene: Scene): number {
   return ranges.reduce((sum, [start, end]) => sum + end - start, 0)
 }
 
-/** Ends well, having sent hardly more than there is. */
+/** Ends well, having sent hardly more than there is: such a share more at most, and what was lost by cuts. */
 async function endsWith(scene: Scene, relay: SlowRelay, running: Running, image: Image, mostExtra: number) {
   const { restarts, requests } = await running.outcome
   await arrives(scene, stage().images)
@@ -101,24 +127,50 @@ async function endsWith(scene: Scene, relay: SlowRelay, running: Running, image:
   console.log(
     `${scene.namespace}: ${requests} requests, ${relay.cuts} cuts, ${restarts} restarts, ${(100 * extra).toFixed(2)} % extra`,
   )
-  assert.ok(extra <= mostExtra, `${(100 * extra).toFixed(1)} % more than the image went over the line`)
+  assertHardlyMore(relay, size, mostExtra)
   return restarts
 }
 
+/** Ends the container of the server; resolves when it is there again and the proxy may send to it. */
 async function restartServer(scene: Scene): Promise<void> {
   const { metadata } = await uploadPod(scene)
-  await execIn({
+  const restarts = (): number => Number(carrierOf(scene)?.metadata.annotations?.[annotations.podRestarts] ?? 0)
+  const before = restarts()
+  const kill = execIn({
     namespace: scene.namespace,
     pod: metadata.name,
     container: 'cdi-upload-server',
     command: ['/bin/sh', '-c', 'kill -TERM 1'],
   })
+  // The shell may die with its container before it can say that all went well; whether it did is seen from the outside.
+  await kill.catch((error: unknown) => console.log(`${scene.namespace}: ${String(error)}`))
+  // Both are written at once, after one look at the pod.
+  await scene.until('the server to be there again', () => {
+    return restarts() > before && carrierOf(scene)?.metadata.annotations?.[annotations.podReady] === 'true'
+  })
 }
 
+/** Deletes the pod of the server; resolves when another one is there and the proxy may send to it. */
 async function deleteServer(scene: Scene): Promise<void> {
-  const { metadata } = await uploadPod(scene)
-  const key = { namespace: scene.namespace, name: metadata.name }
-  await scene.cluster.kube.delete(kinds.pod, key, { gracePeriodSeconds: 0 })
+  const { kube } = scene.cluster
+  const { namespace } = scene
+  const { name, uid } = (await uploadPod(scene)).metadata
+  await kube.delete(kinds.pod, { namespace, name }, { gracePeriodSeconds: 0 })
+  await scene.until('another pod', () => {
+    const found = scene.pod(name)
+    return found !== undefined && found.metadata.uid !== uid
+  })
+  // Asked for, for what is watched may be older than the pod: before that was made the claim said that nobody is ready.
+  const carrier = { namespace, name: carrierOf(scene)?.metadata.name ?? '' }
+  await waitFor({ what: 'another server', timeoutMs: patienceMs }, async () => {
+    return (await kube.get(kinds.pvc, carrier))?.metadata.annotations?.[annotations.podReady] === 'true'
+  })
+}
+
+/** Kills a proxy; resolves when another one is there and the killed one, which may go on for a moment, takes nothing more. */
+async function replaceProxy(own: OwnProxy, relay: SlowRelay): Promise<void> {
+  relay.leadTo(await own.replace())
+  await waitFor({ what: 'the killed proxy to hang up', timeoutMs: patienceMs }, async () => relay.connections === 0)
 }
 
 for (const client of clients) {
@@ -129,11 +181,11 @@ for (const client of clients) {
       () => stage().cluster,
       async (scene) => {
         await openTarget(scene)
-        // Longer than 30 s: a moment in which the machine is busy with something else does not cost 5 % of that.
+        // The whole takes 31 s, and a piece of 2 MiB on one of three connections 8 s: who began either again after a cut
+        // would never come to the end.
         await using relay = await slowly({ bytesPerSecond: 0.8 * megabyte, cutAfterMs: 5000 })
         const running = await begin(scene, relay, client)
         assert.equal(await endsWith(scene, relay, running, image, 0.05), 0)
-        // Ranges are so short that they need not notice.
         assert.ok(relay.cuts >= 2, `${relay.cuts} cuts`)
       },
     )
@@ -147,7 +199,7 @@ for (const client of clients) {
         await using relay = await slowly({ to: own.address })
         const running = await begin(scene, relay, client)
         await running.middle()
-        relay.leadTo(await own.replace())
+        await running.disturbed(() => replaceProxy(own, relay))
         assert.equal(await endsWith(scene, relay, running, image, 0.1), 0)
       },
     )
@@ -160,7 +212,7 @@ for (const client of clients) {
         await using relay = await slowly()
         const running = await begin(scene, relay, client)
         await running.middle()
-        await restartServer(scene)
+        await running.disturbed(() => restartServer(scene))
         await endsWith(scene, relay, running, image, 0.3)
         assert.ok((scene.dataVolume('dv')?.status?.restartCount ?? 0) >= 1)
       },
@@ -176,9 +228,9 @@ for (const client of clients) {
         const running = await begin(scene, relay, client)
         await running.middle()
         // The controller asks every 5 s how far it is, if another test has not just killed it; what came later is lost.
-        relay.setSpeed(0.1 * megabyte)
+        relay.setSpeed(0.05 * megabyte)
         await running.before(scene.until('what the claim notes', () => notedBytes(scene) >= 6 * megabyte))
-        await deleteServer(scene)
+        await running.disturbed(() => deleteServer(scene))
         relay.setSpeed(3 * megabyte)
         await endsWith(scene, relay, running, image, 0.4)
         assert.equal(scene.seen.uploadPods(carrier).length, 2)
@@ -193,7 +245,7 @@ for (const client of clients) {
         await using relay = await slowly()
         const running = await begin(scene, relay, client)
         await running.middle()
-        await killController(scene)
+        await running.disturbed(() => killController(scene))
         assert.equal(await endsWith(scene, relay, running, image, 0.05), 0)
       },
     )
@@ -215,6 +267,7 @@ describe('a resumable upload of a qcow2', { concurrency: 2 }, () => {
       () => stage().cluster,
       async (scene) => {
         await openTarget(scene)
+        // The whole takes more than 15 s: who began again after a cut would never come to the end.
         await using relay = await slowly({ bytesPerSecond: 0.2 * megabyte, cutAfterMs: 5000 })
         const running = await begin(scene, relay, client)
         assert.equal(await endsWith(scene, relay, running, image, 0.05), 0)
@@ -230,7 +283,7 @@ describe('a resumable upload of a qcow2', { concurrency: 2 }, () => {
         await using relay = await slowly(line)
         const running = await begin(scene, relay, client, { withDigest: false })
         await running.middle()
-        await restartServer(scene)
+        await running.disturbed(() => restartServer(scene))
         // A refusal may be heard only when all was sent.
         assert.equal(await endsWith(scene, relay, running, image, 0.8), 0)
       },
@@ -244,7 +297,7 @@ describe('a resumable upload of a qcow2', { concurrency: 2 }, () => {
         await using relay = await slowly(line)
         const running = await begin(scene, relay, client)
         await running.middle()
-        await restartServer(scene)
+        await running.disturbed(() => restartServer(scene))
         assert.equal(await endsWith(scene, relay, running, image, 1.1), 1)
       },
     )
@@ -252,16 +305,16 @@ describe('a resumable upload of a qcow2', { concurrency: 2 }, () => {
 })
 
 describe('a plain upload', { concurrency: 3 }, () => {
-  /** Runs curl over a slow line, does something in the middle, and gives curl's answer. */
+  /** Runs curl over a slow line, does something in the middle, in which the line is held, and gives curl's answer. */
   const disturbed = async (scene: Scene, relay: SlowRelay, disturb: () => Promise<void>) => {
     const answer = curlUpload(scene, stage().proxy.at(relay.address), { file: file('raw') })
-    while (relay.passedBytes < 8 * megabyte) await delay(50)
-    await disturb()
+    await passes(relay, 8 * megabyte, answer)
+    await relay.whileHeld(disturb)
     return answer
   }
   const again = async (scene: Scene): Promise<void> => {
     await scene.reaches('dv', 'UploadReady')
-    const { status, body } = await curlUpload(scene, stage().proxy, { file: file('raw') })
+    const { status, body } = await whenFree(() => curlUpload(scene, stage().proxy, { file: file('raw') }))
     assert.equal(status, 200, body)
     await arrives(scene, stage().images)
   }
@@ -273,7 +326,7 @@ describe('a plain upload', { concurrency: 3 }, () => {
       await openTarget(scene)
       await using own = await startOwnProxy(scene.cluster)
       await using relay = await slowly({ to: own.address })
-      const answer = await disturbed(scene, relay, async () => void (await own.replace()))
+      const answer = await disturbed(scene, relay, () => replaceProxy(own, relay))
       assert.ok(answer.exitCode !== 0 || answer.status >= 500, `${answer.status}`)
       assert.equal(scene.dataVolume('dv')?.status?.phase, 'UploadReady')
       await again(scene)
@@ -304,6 +357,7 @@ describe('a plain upload', { concurrency: 3 }, () => {
       const { status, body } = await disturbed(scene, relay, () => killController(scene))
       assert.equal(status, 200, body)
       await arrives(scene, stage().images)
+      await scene.tells('DataVolume/dv', 'Normal UploadSucceeded: Successfully uploaded into dv')
       const succeeded = [...scene.seen.events.sightings.values()].filter(
         ({ last }) => last.reason === 'UploadSucceeded' && last.involvedObject.kind === 'DataVolume',
       )
@@ -334,17 +388,8 @@ describe('an idle server', { concurrency: 2 }, () => {
     () => stage().cluster,
     async (scene) => {
       await openTarget(scene)
-      const first = await uploadPod(scene)
       await deleteServer(scene)
-      await scene.until('another pod', () => {
-        const { uid = '' } = scene.pod(first.metadata.name)?.metadata ?? {}
-        return uid !== '' && uid !== first.metadata.uid
-      })
       await scene.reaches('dv', 'UploadReady')
-      await scene.until(
-        'another server',
-        () => carrierOf(scene)?.metadata.annotations?.['cdi.kubevirt.io/storage.pod.ready'] === 'true',
-      )
       assert.equal((await curlUpload(scene, stage().proxy, { file: file('qcow2') })).status, 200)
       await arrives(scene, stage().images)
     },

@@ -5,6 +5,7 @@ import { describe } from 'node:test'
 import { kinds } from '../../src/api/kinds.ts'
 import type { Pod, Service } from '../../src/api/kinds.ts'
 import type { KubeObject } from '../../src/kube/object.ts'
+import { waitFor } from '../cluster/wait-for.ts'
 import { arrives } from './support/assert-disk.ts'
 import { classes } from './support/cluster.ts'
 import { imageFiles } from './support/images.ts'
@@ -255,7 +256,9 @@ describe('an upload through a populator', { concurrency: 3 }, () => {
       assert.deepEqual(last && annotationsOf(last.last), { ...complete, ...ofPrime })
       assert.equal(scene.seen.pvcs.sightings.size, 2, 'claims beside the target and its prime')
       assert.equal(scene.seen.uploadPods(prime).length, 1, 'more than one server')
-      assert.equal(await scene.cluster.kube.get(kinds.secret, key), undefined)
+      await waitFor({ what: 'the Secret, which goes with the pod, to be gone', timeoutMs: 120_000 }, async () => {
+        return (await scene.cluster.kube.get(kinds.secret, key)) === undefined
+      })
     },
   )
 
@@ -307,7 +310,7 @@ describe('an upload through a populator', { concurrency: 3 }, () => {
         `PersistentVolumeClaim/${prime}`,
         'Warning RetainedPVCPrime: PVC Prime retained in Lost state for debugging purposes',
       )
-      assert.equal(scene.pvc(prime)?.status?.phase, 'Lost')
+      await scene.until('the prime claim to be lost', () => scene.pvc(prime)?.status?.phase === 'Lost')
       await scene.until('the end of the server', () => scene.pod(`cdi-upload-${prime}`)?.status?.phase === 'Succeeded')
     },
   )
@@ -505,9 +508,9 @@ describe('time', () => {
         )
         return answer.tailMs
       }
-      // The machine may be busy with something else, but not each time.
+      // The machine may be busy with something else for a minute or two: one quiet moment is enough.
       const tailsMs: number[] = []
-      while (tailsMs.length < 5 && !tailsMs.some((ms) => ms < 1000)) {
+      while (tailsMs.length < 12 && !tailsMs.some((ms) => ms < 1000)) {
         tailsMs.push(await tailOfUpload(`dv-${tailsMs.length}`))
       }
       assert.ok((tailsMs.at(-1) ?? 0) < 1000, `the answers came ${tailsMs.join(', ')} ms after the last byte`)

@@ -410,6 +410,8 @@ describe('a target that somebody uses', () => {
     async (scene) => {
       await boundClaim(scene, 'disk')
       const name = await scene.use('disk', 'sleep 600')
+      // Claims and pods are two watches of the controller; by then it has long seen the pod.
+      await scene.until('the pod to run', () => scene.pod(name)?.status?.phase === 'Running')
       await scene.annotate(kinds.pvc, 'disk', { 'cdi.kubevirt.io/storage.upload.target': '' })
       await scene.tells(
         'PersistentVolumeClaim/disk',

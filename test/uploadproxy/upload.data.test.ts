@@ -178,6 +178,21 @@ describe('the upload proxy', () => {
       assert.ok(looks >= 3 && looks <= 12, `${looks} looks`)
     })
 
+    it('are waited for by a client of tus who asks where it stopped, and who asks again after 423 only', async () => {
+      proxy.putClaim('away', { [annotations.podReady]: 'false' })
+      const authorization = await proxy.authorization('away')
+      const path = '/v1beta1/upload-tus/AAAAAAAAAAAAAAAAAAAAAA'
+      assert.equal((await curl(proxy, path, ['--head'], { authorization })).status, 423)
+      assert.equal((await curl(proxy, path, ['-X', 'PATCH'], { authorization })).status, 503)
+      proxy.putClaim('away')
+      // It says that it is ready, and nobody is there.
+      assert.equal((await curl(proxy, path, ['--head'], { authorization })).status, 423)
+      assert.equal((await curl(proxy, path, ['-X', 'PATCH'], { authorization })).status, 502)
+      await using _server = await proxy.serve('away', (_, response) => void response.writeHead(503).end())
+      assert.equal((await curl(proxy, path, ['--head'], { authorization })).status, 423, 'nor one that is ending')
+      assert.equal((await curl(proxy, path, ['-X', 'PATCH'], { authorization })).status, 503)
+    })
+
     it('whose prime does not come are refused with 503', async () => {
       proxy.putClaim('primeless', { [annotations.uploadTarget]: undefined }, populated)
       const { status, body } = await post('primeless')

@@ -6,7 +6,8 @@
 import { annotations, clonePhases, labels, quotaText, reasons } from '../../api/names.ts'
 import { kinds } from '../../api/kinds.ts'
 import type { PersistentVolumeClaim } from '../../api/kinds.ts'
-import { ApiError, isNamespaceTerminating, isNotFound } from '../../kube/api-error.ts'
+import { isForbidden, isInvalid, isNamespaceTerminating, isNotFound } from '../../kube/api-error.ts'
+import type { ApiError } from '../../kube/api-error.ts'
 import { watching } from '../../kube/controller.ts'
 import type { ControllerSpec, ReconcileResult } from '../../kube/controller.ts'
 import { keyOf } from '../../kube/object.ts'
@@ -20,6 +21,7 @@ import type { Dependencies, Recorder } from '../shared/dependencies.ts'
 import { handOver } from '../shared/hand-over.ts'
 import { untilNamespaceGoes } from '../shared/namespace-going.ts'
 import { patchClaim } from '../shared/patch-claim.ts'
+import { reportOfRefusedPod } from '../shared/pod-state.ts'
 import type { ProgressReader } from '../shared/progress.ts'
 import { refusedDelayMs } from '../shared/refused-pod.ts'
 import { ToldMemory } from '../shared/told-memory.ts'
@@ -34,8 +36,10 @@ import type { ClonePlan } from './plan.ts'
 import { CloneTokenError } from './tokens.ts'
 import type { CloneTokens } from './tokens.ts'
 
-/** Answers of the API server that only people can change. */
-const [forbidden, invalid] = [403, 422]
+/** Whether the API server gave an answer that only people can change. */
+function isRefusal(error: unknown): error is ApiError {
+  return !isNamespaceTerminating(error) && (isForbidden(error) || isInvalid(error))
+}
 
 export interface ClonePopulatorDependencies extends Dependencies {
   /** Speaks as `clone-populator`. */
@@ -153,7 +157,8 @@ class ClonePopulator {
     try {
       await this.#perform(seen, plan.action)
     } catch (error) {
-      return await this.#refused(seen, error)
+      if (isRefusal(error)) return await this.#refused(seen, plan.action, error)
+      throw error
     }
     return await this.#tell(seen, plan)
   }
@@ -225,11 +230,22 @@ class ClonePopulator {
     }
   }
 
-  /** Something was not accepted. A quota is that of the source's namespace, so it is told on T, and tried again. */
-  async #refused(seen: CloneObservation, error: unknown): Promise<ReconcileResult> {
-    if (isNamespaceTerminating(error) || !(error instanceof ApiError)) throw error
-    if (error.status !== forbidden && error.status !== invalid) throw error
-    const isQuota = error.status === forbidden && error.message.includes(quotaText)
+  /**
+   * Something was not accepted. A quota is that of the source's namespace, so it is told on T, and tried again; of a pod it is
+   * told as of any worker's (contract/clone.md §6.3).
+   */
+  async #refused(seen: CloneObservation, action: ClonePlan['action'], error: ApiError): Promise<ReconcileResult> {
+    const isQuota = isForbidden(error) && error.message.includes(quotaText)
+    if (action?.do === 'createPod') {
+      const podName = action.pod.metadata.name ?? ''
+      const { event } = reportOfRefusedPod({ podName, exceededQuota: isQuota })
+      this.#dependencies.log.warn(
+        { pvc: keyOf(seen.target), pod: podName, err: error },
+        'the pod of a clone was refused',
+      )
+      await this.#tell(seen, { ...stopped(seen, event.message, [event], event.reason), error: undefined })
+      return { requeueAfterMs: refusedDelayMs }
+    }
     const events = isQuota ? [warning(reasons.errExceededQuota, error.message)] : []
     await this.#tell(seen, { ...stopped(seen, error.message, events), error: undefined })
     if (!isQuota) throw error

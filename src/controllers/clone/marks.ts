@@ -13,6 +13,8 @@ export interface CloneState {
   readonly phase: ClonePhase
   /** With phase Error: what stopped the last step. */
   readonly error?: string | undefined
+  /** With phase Error: of the Running condition, `Error` unless told. */
+  readonly reason?: string | undefined
   /** The temporary claim. */
   readonly claim: PersistentVolumeClaim | undefined
   /** Last progress of the copy, 0–100. */
@@ -49,12 +51,12 @@ export function missingLabels(target: PersistentVolumeClaim): Record<string, str
   }
 }
 
-function runningOf({ phase, error, claim }: CloneState): Marks {
+function runningOf({ phase, error, reason, claim }: CloneState): Marks {
   switch (phase) {
     case clonePhases.pending:
       return running('false', messages.clonePending, reasons.pending)
     case clonePhases.error:
-      return running('false', error ?? '', reasons.error)
+      return running('false', error ?? '', reason ?? reasons.error)
     case clonePhases.succeeded:
       return running('false', messages.cloneComplete, reasons.completed)
     case clonePhases.hostClone:

@@ -177,9 +177,15 @@ function waiting(seen: CloneObservation, because: string, events: readonly Told[
   return { ...nothing, because, ...told(seen, { phase: clonePhases.pending, events }) }
 }
 
-/** What a step met that it cannot pass, as T tells it. */
-export function stopped(seen: CloneObservation, error: string, events: readonly Told[] = []): ClonePlan {
-  return { ...nothing, because: 'it cannot go on', ...told(seen, { phase: clonePhases.error, error, events }), error }
+/** What a step met that it cannot pass, as T tells it; `reason` is that of its Running condition. */
+export function stopped(
+  seen: CloneObservation,
+  error: string,
+  events: readonly Told[] = [],
+  reason?: string,
+): ClonePlan {
+  const said = told(seen, { phase: clonePhases.error, error, reason, events })
+  return { ...nothing, because: 'it cannot go on', ...said, error }
 }
 
 /** What T says in a phase, and the events that go with it, those of the temporary claims among them. */
@@ -188,11 +194,13 @@ function told(
   {
     phase,
     error,
+    reason,
     events = [],
     more = {},
   }: {
     phase: ClonePhase
     error?: string
+    reason?: string | undefined
     events?: readonly Told[]
     more?: Readonly<Record<string, string | undefined>>
   },
@@ -204,7 +212,7 @@ function told(
   return {
     annotations: changes(seen, {
       ...more,
-      ...marksOf(target, { phase, error, claim: temporary.claim, progressPercent }),
+      ...marksOf(target, { phase, error, reason, claim: temporary.claim, progressPercent }),
       ...boundOf(target, newestText(targetEvents)),
     }),
     events: [...unsaid(seen, events), ...passedOn],

@@ -63,9 +63,16 @@ export const volumeModeFromProfile = 'FromStorageProfile'
 /** Written by `kubectl apply` about the DataVolume; on another object it would confuse the next apply. */
 const lastAppliedAnnotation = 'kubectl.kubernetes.io/last-applied-configuration'
 
-/** Annotations of the DataVolume that do not go on to T; what allows a clone is set anew, so that nobody smuggles it in. */
+/**
+ * Annotations of the DataVolume that do not go on to T. What allows a clone, and where its source lies, is set anew, so that
+ * nobody smuggles it in; a T that said from the beginning that it is done would never be filled.
+ */
 const notCopied = new Set<string>([
   annotations.populatedFor,
+  annotations.podPhase,
+  annotations.clonePhase,
+  annotations.cloneOf,
+  annotations.dataSourceNamespace,
   annotations.cloneToken,
   annotations.extendedCloneToken,
   lastAppliedAnnotation,

@@ -133,8 +133,11 @@ function planWithoutPod(seen: ImportObservation): ImportPlan {
 
 function planWithPod(seen: ImportObservation, pod: Pod): ImportPlan {
   const { carrier, scratch, config } = seen
-  if (isTerminating(pod)) return { ...nothing, because: 'the former pod has not gone yet' }
   const report = reportOfPod({ pod, carrier })
+  // What is finished stays finished, whoever deletes the pod then.
+  if (isTerminating(pod) && report.verdict !== 'succeeded') {
+    return { ...nothing, because: 'the former pod has not gone yet' }
+  }
   const plan: ImportPlan = {
     ...nothing,
     because: reasonsOf[report.verdict],

@@ -6,6 +6,7 @@
 import { annotations, messages, reasons, simplifyFailure } from '../../api/names.ts'
 import type { ContainerStatus, PersistentVolumeClaim, Pod } from '../../api/kinds.ts'
 import { annotationOf, isAnnotatedTrue } from './annotated.ts'
+import { isTerminating } from './claim.ts'
 import { warning } from './told.ts'
 import type { Told } from './told.ts'
 
@@ -133,7 +134,8 @@ function phaseOf({
 }): string {
   const phase = pod.status?.phase ?? 'Pending'
   const ended = worker?.state?.terminated?.exitCode === 0
-  return ended && (phase !== 'Failed' || words?.message) ? 'Succeeded' : phase
+  const wasKilled = phase === 'Failed' || isTerminating(pod)
+  return ended && (!wasKilled || words?.message) ? 'Succeeded' : phase
 }
 
 /** The last end of a container: the present one, or while the kubelet waits to restart it, the one before. */

@@ -13,7 +13,7 @@ import { isPrime } from './claim.ts'
 const workerId = 107
 
 /** Room for the journal of completed ranges; see importer/journal.ts. */
-const journalLimit = '16Mi'
+const journalLimit = '32Mi'
 
 export const workerVolumeNames = {
   data: 'cdi-data-vol',

@@ -10,6 +10,7 @@ import { issueClientCertificate, issueServerCertificate } from '../../certs/auth
 import type { CertificatePair } from '../../certs/authority.ts'
 import type { Lifetimes } from '../../certs/lifetimes.ts'
 import { bundleKey, certificateNames } from '../../certs/names.ts'
+import { certificatesIn } from '../../certs/pem.ts'
 import type { Caches } from '../shared/caches.ts'
 
 /** The authorities that are in force. */
@@ -22,9 +23,18 @@ export interface UploadAuthorities {
   readonly clientBundle: string
 }
 
-/** The authorities, or undefined while they are not all there. */
+/** Where authorities are looked up. */
+export interface AuthorityCaches {
+  readonly cdiSecrets: Pick<Caches['cdiSecrets'], 'get'>
+  readonly cdiConfigMaps: Pick<Caches['cdiConfigMaps'], 'get'>
+}
+
+/**
+ * The authorities, or undefined while they are not all there. Caches are several streams: a bundle that does not know its
+ * signer yet is an old one.
+ */
 export function uploadAuthorities(
-  { cdiSecrets, cdiConfigMaps }: Pick<Caches, 'cdiSecrets' | 'cdiConfigMaps'>,
+  { cdiSecrets, cdiConfigMaps }: AuthorityCaches,
   namespace: string,
 ): UploadAuthorities | undefined {
   const { uploadServer, uploadClient } = certificateNames
@@ -34,7 +44,13 @@ export function uploadAuthorities(
   const client = pair(uploadClient.signer)
   const serverBundle = bundle(uploadServer.bundle)
   const clientBundle = bundle(uploadClient.bundle)
+  if (!knows(serverBundle, server) || !knows(clientBundle, client)) return undefined
   return server && client && serverBundle && clientBundle ? { server, serverBundle, client, clientBundle } : undefined
+}
+
+function knows(bundle = '', signer: CertificatePair | undefined): boolean {
+  const [own] = certificatesIn(signer?.certPem ?? '')
+  return certificatesIn(bundle).some(({ fingerprint256 }) => fingerprint256 === own?.fingerprint256)
 }
 
 function pairOf(secret: Secret | undefined): CertificatePair | undefined {

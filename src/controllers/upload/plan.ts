@@ -215,10 +215,11 @@ function hadServer(carrier: PersistentVolumeClaim): boolean {
 
 function planWithPod(seen: UploadObservation, pod: Pod): UploadPlan {
   const { carrier, service, scratch, now } = seen
-  if (isTerminating(pod)) {
+  const report = reportOfUploadPod({ pod, carrier })
+  // What is finished stays finished, whoever deletes the pod then.
+  if (isTerminating(pod) && report.verdict !== 'succeeded') {
     return { ...nothing, because: 'the former pod has not gone yet', annotations: notReady(carrier) }
   }
-  const report = reportOfUploadPod({ pod, carrier })
   const changes = changesOf(carrier.metadata.annotations, report.annotations)
   const plan: UploadPlan = {
     ...nothing,

@@ -67,13 +67,6 @@ export function sourcePods({ seen }: Scene): Sighting<Pod>[] {
   )
 }
 
-/** Waits until the source is being read. */
-export async function reading(scene: Scene): Promise<Pod> {
-  return scene.until('a running source pod', () => {
-    return sourcePods(scene).find(({ gone, last }) => !gone && last.status?.phase === 'Running')?.last
-  })
-}
-
 /** The pods that find out how large a disk is. */
 export function detectionPods({ seen }: Scene): Sighting<Pod>[] {
   return [...seen.pods.sightings.values()].filter(({ last }) => last.metadata.name.startsWith('size-detection-'))
@@ -159,12 +152,14 @@ export async function ownClass(
     allowVolumeExpansion,
   })
   const profile = () => kube.get(kinds.storageProfile, { name })
-  await waitFor({ what: `StorageProfile ${name}`, timeoutMs: 60_000 }, async () => {
+  // The controller makes it, which other tests kill meanwhile.
+  const timeoutMs = 180_000
+  await waitFor({ what: `StorageProfile ${name}`, timeoutMs }, async () => {
     return (await profile())?.status?.cloneStrategy !== undefined
   })
   if (cloneStrategy !== undefined) {
     await kube.patch(kinds.storageProfile, { name }, { spec: { cloneStrategy } }, { type: 'merge' })
-    await waitFor({ what: `StorageProfile ${name} to say ${cloneStrategy}`, timeoutMs: 60_000 }, async () => {
+    await waitFor({ what: `StorageProfile ${name} to say ${cloneStrategy}`, timeoutMs }, async () => {
       return (await profile())?.status?.cloneStrategy === cloneStrategy
     })
   }

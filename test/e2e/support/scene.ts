@@ -8,6 +8,7 @@ import { it } from 'node:test'
 import { kinds } from '../../../src/api/kinds.ts'
 import type { DataVolume, PersistentVolume, PersistentVolumeClaim, Pod } from '../../../src/api/kinds.ts'
 import type { Kind, KubeObject, NewObject } from '../../../src/kube/object.ts'
+import { waitFor } from '../../cluster/wait-for.ts'
 import type { DataVolumeBuilder } from '../../fixtures/data-volume.ts'
 import type { TestCluster } from './cluster.ts'
 import { diskScript, parseDisk, resultOf, volumePod } from './content.ts'
@@ -17,8 +18,16 @@ import { Recording } from './recording.ts'
 /** What pods that do the service's work are labelled with. */
 const workers = ['importer', 'cdi-upload-server', 'cdi-clone-source', 'cdi-populator-prep']
 
-/** Long enough for a busy machine; nothing is asserted about time. */
-const patienceMs = 120_000
+/** Long enough for a busy machine on which others kill the controller; nothing is asserted about time. */
+const patienceMs = 240_000
+
+const serviceAccount: Kind = {
+  group: '',
+  version: 'v1',
+  plural: 'serviceaccounts',
+  kind: 'ServiceAccount',
+  namespaced: true,
+}
 
 export class Scene implements AsyncDisposable {
   readonly cluster: TestCluster
@@ -41,6 +50,10 @@ export class Scene implements AsyncDisposable {
       kind: 'Namespace',
       metadata: { name, labels: { 'pod-security.kubernetes.io/enforce': 'restricted', 'cdi-e2e': '' } },
     })
+    // Pods are refused as long as the account is not there that they run as.
+    await waitFor({ what: `the service account of ${name}`, timeoutMs: patienceMs }, () =>
+      cluster.kube.get(serviceAccount, { namespace: name, name: 'default' }),
+    )
     const scene = new Scene(cluster, name)
     await scene.seen.start()
     return scene

@@ -142,6 +142,26 @@ export async function timedUpload(
   }
 }
 
+/**
+ * Less than the server lets a silent client keep its place (30 s): whoever gets in before that does so because the end of
+ * the former connection was noticed.
+ */
+const busyMs = 25_000
+
+/**
+ * Tries again while the server is busy, as virtctl does: what an upload before it left behind may be swept away a moment
+ * later only, and on a busy machine it takes longer than virtctl is patient.
+ */
+export async function whenFree<T extends object>(attempt: () => Promise<T>): Promise<T> {
+  const end = performance.now() + busyMs
+  for (let tries = 1; ; tries += 1) {
+    const outcome = await attempt()
+    const isBusy = 'status' in outcome && outcome.status === 503
+    if (!isBusy || performance.now() > end) return outcome
+    await delay(Math.min(200 * tries, 1000))
+  }
+}
+
 export interface BrokenUpload {
   /** Bytes of the body that were sent before the connection was cut. */
   readonly sentBytes: number
@@ -155,18 +175,11 @@ export interface AbortedUpload {
   readonly path?: string
 }
 
-/**
- * Begins an upload of a file, sends so many bytes of it and cuts the connection. As virtctl does, it tries again when the
- * server is busy: what an upload before it left behind may be swept away a moment later only.
- */
+/** Begins an upload of a file when the server is free, sends so many bytes of it and cuts the connection. */
 export async function abortedUpload(proxy: UploadProxy, upload: AbortedUpload): Promise<BrokenUpload> {
-  for (let tries = 1; ; tries += 1) {
-    const outcome = await sendAndCut(proxy, upload)
-    if ('sentBytes' in outcome) return outcome
-    const { status, body } = outcome
-    if (status !== 503 || tries === 5) throw new Error(`answered before it was cut off: ${status} ${body}`)
-    await delay(200 * tries)
-  }
+  const outcome = await whenFree(() => sendAndCut(proxy, upload))
+  if ('sentBytes' in outcome) return outcome
+  throw new Error(`answered before it was cut off: ${outcome.status} ${outcome.body}`)
 }
 
 /** Resolves with the answer if one comes before the cut. */

@@ -12,6 +12,7 @@ import { noRoot } from '../../fixtures/loop.ts'
 import { assertSameDisk, pack } from '../e2e/support/disks.ts'
 import { until } from '../e2e/support/cdi.ts'
 import { answerOf } from './support/client.ts'
+import { makeIdentities, writeIdentities } from './support/identities.ts'
 import { UploadPod, readyText } from './support/upload-pod.ts'
 import { Uploads, diskBytes, formWith } from './support/uploads.ts'
 
@@ -118,6 +119,24 @@ describe('upload server pod', () => {
     assert.equal(exitCode, 1)
     assert.match(words, /^Unable to process data: Unable to resize disk image to requested size: /)
     assert.deepEqual(await readdir(pod.path('data')), [])
+  })
+
+  it('shows the right certificate as soon as that is mounted, if it began with that of a former pod', async () => {
+    await using pod = await UploadPod.make()
+    const rightful = pod.identities
+    const former = await makeIdentities()
+    await writeIdentities(pod.path('etc/tls'), former)
+    const running = await pod.start()
+    await assert.rejects(pod.send({ path: '/v1beta1/upload', body: uploads.disk }))
+    await writeIdentities(pod.path('etc/tls'), rightful)
+    // Looked at every 3 s.
+    await until(async () => {
+      const { exitCode } = await pod.curl('/healthz', '--fail')
+      return exitCode === 0
+    }, running)
+    assert.equal((await pod.send({ path: '/v1beta1/upload', body: uploads.disk })).status, 200)
+    assert.equal((await pod.endOf(running)).words, complete)
+    await assertDisk(pod)
   })
 
   it('ends at its deadline if nobody uploads', async () => {

@@ -21,6 +21,7 @@ import { snapshotClass } from './clone/clone-fixtures.ts'
 import { storageClass } from './fixtures.ts'
 import { atWork, ended, Hands, madeOf, serving, starting } from './hands.ts'
 import type { Script } from './hands.ts'
+import { limit } from './quota.ts'
 import { installSnapshots, SnapshotHands } from './snapshot-hands.ts'
 
 let plane: ControlPlane
@@ -514,17 +515,10 @@ describe('the clone populator', () => {
   it('is told that a quota does not admit its claim, and goes on when that is raised', async () => {
     const clone = await newClone({ storageClassName: classes['csi-clone'] })
     const { sourceNamespace: namespace } = clone
-    const quota = { namespace, name: 'limit' }
-    const write = (status: object): Promise<unknown> =>
-      client.patch(kinds.resourceQuota, quota, { status }, { type: 'merge', subresource: 'status' })
-    const hard = { persistentvolumeclaims: '2' }
-    await client.create(kinds.resourceQuota, {
-      apiVersion: 'v1',
-      kind: 'ResourceQuota',
-      metadata: quota,
-      spec: { hard },
+    const quota = await limit(client, namespace, {
+      hard: { persistentvolumeclaims: '2' },
+      used: { persistentvolumeclaims: '2' },
     })
-    await write({ hard, used: { persistentvolumeclaims: '2' } })
     await using _hands = playing(namespace)
     await using _process = plane.startProcess()
     await eventually('it is told', async () =>
@@ -532,9 +526,23 @@ describe('the clone populator', () => {
     )
     await untilSaid(clone, 'Error')
     assert.match((await notes(clone))[annotations.cloneError] ?? '', /exceeded quota/)
-    const more = { persistentvolumeclaims: '5' }
-    await client.patch(kinds.resourceQuota, quota, { spec: { hard: more } }, { type: 'merge' })
-    await write({ hard: more })
+    await quota.raise({ persistentvolumeclaims: '5' })
+    await settled(clone)
+    assert.equal((await notes(clone))[annotations.cloneError], undefined)
+  })
+
+  it('is told that a quota does not admit the pod that lets its volume grow, and goes on when that is raised', async () => {
+    const clone = await newClone({ storageClassName: classes['csi-clone'], size: '128Mi' })
+    const { sourceNamespace: namespace } = clone
+    const quota = await limit(client, namespace, { hard: { pods: '0' } })
+    await using _hands = playing(namespace)
+    await using _process = plane.startProcess()
+    await eventually('it is told', async () =>
+      (await eventsOf(clone)).some((text) => text.startsWith("t Warning ErrExceededQuota: Error starting pod 'prep-")),
+    )
+    await untilSaid(clone, 'Error')
+    assert.match((await notes(clone))[annotations.cloneError] ?? '', /^Error starting pod 'prep-/)
+    await quota.raise({ pods: '5' })
     await settled(clone)
     assert.equal((await notes(clone))[annotations.cloneError], undefined)
   })

@@ -13,6 +13,7 @@ import type { ControlPlane } from './control-plane.ts'
 import { completeWords } from './fixtures.ts'
 import { atWork, ended, Hands, starting } from './hands.ts'
 import type { Script } from './hands.ts'
+import { limit } from './quota.ts'
 
 let plane: ControlPlane
 before(async () => {
@@ -57,33 +58,6 @@ async function shown(key: { namespace: string; name: string }, pattern: RegExp):
   await eventually(`a condition like ${pattern}`, async () =>
     (await conditionsOf(key)).some((condition) => pattern.test(condition)),
   )
-}
-
-/**
- * A quota in force. Nobody counts on this API server, so its status is written as the quota controller would; admission
- * keeps it from then on.
- */
-async function limit(
-  namespace: string,
-  hard: Record<string, string>,
-): Promise<{ raise(to: Record<string, string>): Promise<void> }> {
-  const key = { namespace, name: 'limit' }
-  const used = Object.fromEntries(Object.keys(hard).map((resource) => [resource, '0']))
-  await plane.client.create(kinds.resourceQuota, {
-    apiVersion: 'v1',
-    kind: 'ResourceQuota',
-    metadata: key,
-    spec: { hard },
-  })
-  const write = (status: object): Promise<unknown> =>
-    plane.client.patch(kinds.resourceQuota, key, { status }, { type: 'merge', subresource: 'status' })
-  await write({ hard, used })
-  return {
-    raise: async (to) => {
-      await plane.client.patch(kinds.resourceQuota, key, { spec: { hard: to } }, { type: 'merge' })
-      await write({ hard: to })
-    },
-  }
 }
 
 const claimSpec = {
@@ -313,7 +287,7 @@ describe('a volume that becomes available', () => {
 describe('a quota', () => {
   it('that does not admit the worker is told on its claim, and obeyed until it grows', async () => {
     const key = await plane.newDataVolume({ annotated: { [annotations.usePopulator]: 'false' } })
-    const quota = await limit(key.namespace, { pods: '0' })
+    const quota = await limit(plane.client, key.namespace, { hard: { pods: '0' } })
     await using _hands = hands(key.namespace)
     await using _process = plane.startProcess()
     await told(key.namespace, 'dv', new RegExp(`^Warning ErrExceededQuota: ${refused('importer-dv')}$`))
@@ -326,7 +300,7 @@ describe('a quota', () => {
 
   it('that does not admit P is told on the claim and on the DataVolume, and obeyed until it grows', async () => {
     const key = await plane.newDataVolume()
-    const quota = await limit(key.namespace, { persistentvolumeclaims: '1' })
+    const quota = await limit(plane.client, key.namespace, { hard: { persistentvolumeclaims: '1' } })
     await using _hands = hands(key.namespace)
     await using _process = plane.startProcess()
     await told(key.namespace, 'dv', /^Warning ErrCreatingPVCPrime: .*exceeded quota: limit/)
@@ -337,7 +311,7 @@ describe('a quota', () => {
 
   it('that does not admit the scratch claim is told on the claim that it is for', async () => {
     const key = await plane.newDataVolume()
-    const quota = await limit(key.namespace, { persistentvolumeclaims: '2' })
+    const quota = await limit(plane.client, key.namespace, { hard: { persistentvolumeclaims: '2' } })
     // The second worker waits, as a kubelet would make it, for the volume that it stages in.
     const asks: Script = (_, nth) =>
       nth === 0 ? [starting, atWork, ended(0, '{"scratchSpaceRequired":true,"message":"x"}')] : [starting]

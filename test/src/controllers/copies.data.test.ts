@@ -25,6 +25,7 @@ import { deadOrDone, endOrDie } from './crashing-client.ts'
 import type { Death } from './crashing-client.ts'
 import { atWork, ended, Hands, serving, starting } from './hands.ts'
 import type { Script, WorkerState } from './hands.ts'
+import { limit } from './quota.ts'
 
 const uploadWords = '{"preallocationApplied":false,"message":"Clone Complete"}'
 const sourceWords = 'Clone Complete'
@@ -656,16 +657,7 @@ describe('a copy goes on', () => {
   it('when the quota of the source pod grows; until then it is told, and the claim says that it failed', async () => {
     const key = await newCopy()
     const { namespace } = key
-    const quota = { namespace, name: 'limit' }
-    const write = (status: object): Promise<unknown> =>
-      client.patch(kinds.resourceQuota, quota, { status }, { type: 'merge', subresource: 'status' })
-    await client.create(kinds.resourceQuota, {
-      apiVersion: 'v1',
-      kind: 'ResourceQuota',
-      metadata: quota,
-      spec: { hard: { pods: '1' } },
-    })
-    await write({ hard: { pods: '1' }, used: { pods: '0' } })
+    const quota = await limit(client, namespace, { hard: { pods: '1' } })
     await using _hands = new Hands({ client, namespace, script: new Course().script })
     await using _process = plane.startProcess()
     const name = sourcePodName((await client.get(kinds.pvc, key))?.metadata.uid ?? '')
@@ -687,8 +679,7 @@ describe('a copy goes on', () => {
       await delay(50)
     }
     assert.deepEqual([...seen], [`Failed|true|false|ErrExceededQuota|${text}`], 'and it stays so')
-    await client.patch(kinds.resourceQuota, quota, { spec: { hard: { pods: '5' } } }, { type: 'merge' })
-    await write({ hard: { pods: '5' } })
+    await quota.raise({ pods: '5' })
     await untilComplete(key)
   })
 })

@@ -12,6 +12,7 @@ import { eventually, startControlPlane } from './control-plane.ts'
 import type { ControlPlane } from './control-plane.ts'
 import { deadOrDone, endOrDie } from './crashing-client.ts'
 import type { Death } from './crashing-client.ts'
+import { limit } from './quota.ts'
 import { VolumeHands } from './volume-hands.ts'
 
 type MovedKind = 'PersistentVolumeClaim' | 'DataVolume'
@@ -307,11 +308,11 @@ describe('a quota at the target', () => {
       const source = await newSource(kind)
       const volumeName = await volumeOf(placeOf(source))
       const away = await plane.newNamespace()
-      const raise = await limitClaims(away)
+      const quota = await limit(client, away, { hard: { persistentvolumeclaims: '0' } })
       const name = await transfer(source, { namespace: away })
       const { status } = await says(name, /^\w+ False: .+ \(.*exceeded quota: .*\)$/)
       if (kind === 'PersistentVolumeClaim') assert.deepEqual(status?.phase, 'Error')
-      await raise()
+      await quota.raise({ persistentvolumeclaims: '9' })
       await completes(name)
       await assertArrived(kind, { namespace: away, name: 'disk' }, volumeName)
     })
@@ -352,7 +353,7 @@ describe('an ObjectTransfer that is deleted', () => {
     const source = await newClaim()
     const volumeName = await volumeOf(placeOf(source))
     const away = await plane.newNamespace()
-    await limitClaims(away)
+    await limit(client, away, { hard: { persistentvolumeclaims: '0' } })
     const name = await transfer(source, { namespace: away })
     await says(name, /^Error False: Error \(/)
     await client.delete(kinds.objectTransfer, { name })
@@ -429,28 +430,4 @@ async function usingPod({ namespace, name }: Place): Promise<Place> {
     },
   })
   return place
-}
-
-/** Lets no claim into a namespace until it is raised; the status is written as the quota controller would. */
-async function limitClaims(namespace: string): Promise<() => Promise<void>> {
-  const key = { namespace, name: 'limit' }
-  const limited = (count: string): object => ({ hard: { persistentvolumeclaims: count } })
-  await client.create(kinds.resourceQuota, {
-    apiVersion: 'v1',
-    kind: 'ResourceQuota',
-    metadata: key,
-    spec: limited('0'),
-  })
-  const status = (count: string): Promise<unknown> =>
-    client.patch(
-      kinds.resourceQuota,
-      key,
-      { status: { ...limited(count), used: { persistentvolumeclaims: '0' } } },
-      { type: 'merge', subresource: 'status' },
-    )
-  await status('0')
-  return async () => {
-    await client.patch(kinds.resourceQuota, key, { spec: limited('9') }, { type: 'merge' })
-    await status('9')
-  }
 }

@@ -20,6 +20,7 @@ import { deadOrDone, endOrDie } from './crashing-client.ts'
 import type { Death } from './crashing-client.ts'
 import { atWork, ended, Hands, serving, starting } from './hands.ts'
 import type { Script } from './hands.ts'
+import { limit } from './quota.ts'
 
 const completeWords = '{"preallocationApplied":false,"message":"Upload Complete"}'
 const scratchWords = '{"scratchSpaceRequired":true,"preallocationApplied":false,"message":"x"}'
@@ -731,16 +732,7 @@ describe('what virtctl waits for', () => {
 describe('a quota', () => {
   it('that does not admit the server is told, logged in the words that tools look for, and obeyed until it grows', async () => {
     const key = await newUpload({ [annotations.usePopulator]: 'false' })
-    const quota = { namespace: key.namespace, name: 'limit' }
-    const write = (status: object): Promise<unknown> =>
-      client.patch(kinds.resourceQuota, quota, { status }, { type: 'merge', subresource: 'status' })
-    await client.create(kinds.resourceQuota, {
-      apiVersion: 'v1',
-      kind: 'ResourceQuota',
-      metadata: quota,
-      spec: { hard: { pods: '0' } },
-    })
-    await write({ hard: { pods: '0' }, used: { pods: '0' } })
+    const quota = await limit(client, key.namespace, { hard: { pods: '0' } })
     const lines: string[] = []
     const log = pino(new Writable({ write: (line: Buffer, _, done) => (lines.push(line.toString()), done()) }))
     await using _hands = new Hands({ client, namespace: key.namespace, script: idle })
@@ -765,8 +757,7 @@ describe('a quota', () => {
       [],
       'nothing has failed that will be tried again',
     )
-    await client.patch(kinds.resourceQuota, quota, { spec: { hard: { pods: '5' } } }, { type: 'merge' })
-    await write({ hard: { pods: '5' } })
+    await quota.raise({ pods: '5' })
     await plane.untilPhase(key, 'UploadReady')
   })
 })

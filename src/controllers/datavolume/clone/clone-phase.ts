@@ -42,14 +42,17 @@ function populatedPhase(target: PersistentVolumeClaim, current: Phase, ends: Clo
 }
 
 /**
- * The phases of a clone that tell how it is made, from its beginning to the end. That a snapshot was taken is how others know
- * such a clone (contract/clone.md §3.1), so its events are told even if it was so quick that nobody saw it.
+ * The phases of a clone that tell how it is made, from its beginning to the end. That a snapshot was taken, or that the storage
+ * cloned, is how others know such a clone (contract/clone.md §3.1), so its events are told even if it was so quick that nobody
+ * saw it.
  */
 export function pathOf(target: PersistentVolumeClaim, ends: CloneEnds): readonly PassedPhase[] {
-  const isSnapshot = annotationOf(target, annotations.cloneType) === cloneStrategies.snapshot && ends.kind === 'pvc'
-  return isSnapshot && usesPopulator(target)
-    ? [takingSnapshot(ends), restoringSnapshot(ends), { phase: phases.prepClaim }, { phase: phases.rebind }]
-    : []
+  if (!usesPopulator(target)) return []
+  const strategy = annotationOf(target, annotations.cloneType)
+  const end = [{ phase: phases.prepClaim }, { phase: phases.rebind }]
+  if (strategy === cloneStrategies.csiClone) return [cloningByStorage(ends), ...end]
+  const isSnapshot = strategy === cloneStrategies.snapshot && ends.kind === 'pvc'
+  return isSnapshot ? [takingSnapshot(ends), restoringSnapshot(ends), ...end] : []
 }
 
 function shownPhase(target: PersistentVolumeClaim, current: Phase, ends: CloneEnds): PhaseOutcome {
@@ -62,7 +65,7 @@ function shownPhase(target: PersistentVolumeClaim, current: Phase, ends: CloneEn
     case clonePhases.snapshotClone:
       return restoringSnapshot(ends)
     case clonePhases.csiClone:
-      return { phase: phases.csiClone, event: normal(reasons.csiClone, messages.csiClone(ends)) }
+      return cloningByStorage(ends)
     case clonePhases.hostClone:
       return inProgress(ends)
     case clonePhases.prepClaim:
@@ -90,6 +93,10 @@ function copiedPhase(target: PersistentVolumeClaim, current: Phase, ends: CloneE
     default:
       return scheduled(ends)
   }
+}
+
+function cloningByStorage(ends: CloneEnds): PhaseOutcome {
+  return { phase: phases.csiClone, event: normal(reasons.csiClone, messages.csiClone(ends)) }
 }
 
 function takingSnapshot(ends: CloneEnds): PhaseOutcome {

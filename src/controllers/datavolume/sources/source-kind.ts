@@ -91,8 +91,11 @@ export function hasWorkerOnceBound(
 
 /** A pod that could not be made (a quota) failed in nothing: it is made later. Its own event says so. */
 export function wasRefused(target: PersistentVolumeClaim): boolean {
-  const reason = annotationOf(target, annotations.conditionRunningReason)
-  return reason === reasons.errExceededQuota || reason === reasons.errStartingPod
+  // A copy has two pods.
+  return [annotations.conditionRunningReason, annotations.conditionSourceRunningReason].some((key) => {
+    const reason = annotationOf(target, key)
+    return reason === reasons.errExceededQuota || reason === reasons.errStartingPod
+  })
 }
 
 /** The fields of the DataVolume that the resources of imports and uploads bear when they are set. */

@@ -60,15 +60,16 @@ const running = (value: string, message: string, reason: string): Record<string,
   [annotations.conditionRunningReason]: reason,
 })
 
-describe('a clone through a snapshot', () => {
+describe('a clone by the storage', () => {
   const taking =
     'Normal SnapshotForSmartCloneInProgress: Creating snapshot for smart-clone is in progress (for pvc vms/src)'
   const restoring =
     'Normal CloneFromSnapshotSourceInProgress: Creating PVC from snapshot source is in progress (for pvc vms/src)'
+  const cloning = 'Normal CSICloneInProgress: CSI Volume clone in progress (for pvc vms/src)'
   const told = (before: string, clonePhase: string, cloneType = 'snapshot', claimPhase = 'Pending'): string[] => {
     const target = at(clonePhase, { [annotations.cloneType]: cloneType }, claimPhase)
     const { events } = shown({ dataVolume: inPhase(before), target })
-    return events.filter((event) => event === taking || event === restoring)
+    return events.filter((event) => event === taking || event === restoring || event === cloning)
   }
 
   it('is known by its events, however quickly it passed what they tell of', () => {
@@ -85,8 +86,13 @@ describe('a clone through a snapshot', () => {
   })
 
   it('is not what others are taken for', () => {
-    assert.deepEqual(told('CloneScheduled', 'Succeeded', 'csi-clone', 'Bound'), [])
     assert.deepEqual(told('CloneScheduled', 'Rebind', 'copy'), [])
+  })
+
+  it('without a snapshot is known so, too', () => {
+    assert.deepEqual(told('CloneScheduled', 'Succeeded', 'csi-clone', 'Bound'), [cloning])
+    assert.deepEqual(told('CloneScheduled', 'PrepClaim', 'csi-clone'), [cloning])
+    assert.deepEqual(told('CSICloneInProgress', 'Rebind', 'csi-clone'), [])
   })
 })
 
@@ -291,6 +297,14 @@ describe('the phase of a clone in the direct mode', () => {
       false,
     )
     assert.equal(conditions[2], 'Running=False ErrExceededQuota|Error starting pod')
+    const reader = copied('Failed', 'Bound', { [annotations.conditionSourceRunningReason]: 'ErrExceededQuota' })
+    assert.deepEqual(
+      shown(direct(reader, { dataVolume: inPhase('CloneScheduled') })).events.filter((text) =>
+        /CloneFailed/.test(text),
+      ),
+      [],
+      'nor the pod that reads',
+    )
   })
 
   it('tells what the source pod reports', () => {

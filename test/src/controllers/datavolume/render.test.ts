@@ -349,6 +349,9 @@ describe('annotations of the claim', () => {
       .annotate('note', 'kept')
       .annotate('cdi.kubevirt.io/storage.populatedFor', 'dv')
       .annotate('kubectl.kubernetes.io/last-applied-configuration', '{}')
+    for (const done of ['cdi.kubevirt.io/storage.pod.phase', 'cdi.kubevirt.io/clonePhase', 'k8s.io/CloneOf']) {
+      assert.equal(claim(disk.annotate(done, 'Succeeded')).annotations[done], undefined, done)
+    }
     const { note, ...others } = claim(given).annotations
     assert.equal(note, 'kept')
     assert.ok(!('cdi.kubevirt.io/storage.populatedFor' in others))

@@ -126,6 +126,14 @@ describe('the import controller', () => {
     assert.equal(plan.pod, 'delete')
   })
 
+  it('takes what is finished for done though somebody deletes the worker meanwhile', () => {
+    const carrier = prime({ phase: 'Bound', annotated: { [annotations.podPhase]: 'Running' } })
+    const pod = importerPod(carrier, { phase: 'Running', state: exited(0, completeWords), terminating: true })
+    assert.equal(planImport(seen({ carrier, pod })).annotations[annotations.podPhase], 'Succeeded')
+    const killed = importerPod(carrier, { phase: 'Running', state: exited(137, ''), terminating: true })
+    assert.deepEqual(planImport(seen({ carrier, pod: killed })).annotations, {})
+  })
+
   it('deletes the worker even if it was killed between the claim and the worker', () => {
     const carrier = prime({ phase: 'Bound', annotated: { [annotations.podPhase]: 'Succeeded' } })
     const pod = importerPod(carrier, { phase: 'Succeeded', state: exited(0, completeWords) })

@@ -2,10 +2,19 @@ import assert from 'node:assert/strict'
 import { X509Certificate } from 'node:crypto'
 import { describe, it } from 'node:test'
 import { assert as check, integer, property } from 'fast-check'
+import { kinds } from '../../../../src/api/kinds.ts'
 import { createAuthority } from '../../../../src/certs/authority.ts'
+import type { CertificatePair } from '../../../../src/certs/authority.ts'
 import { lifetimesOf } from '../../../../src/certs/lifetimes.ts'
-import { deadlineOf, issueServerIdentity, ownIdentity } from '../../../../src/controllers/upload/identity.ts'
-import type { UploadAuthorities } from '../../../../src/controllers/upload/identity.ts'
+import { certificateNames } from '../../../../src/certs/names.ts'
+import {
+  deadlineOf,
+  issueServerIdentity,
+  ownIdentity,
+  uploadAuthorities,
+} from '../../../../src/controllers/upload/identity.ts'
+import type { AuthorityCaches, UploadAuthorities } from '../../../../src/controllers/upload/identity.ts'
+import type { ObjectKey } from '../../../../src/kube/object.ts'
 
 const hour = 3_600_000
 const now = Date.parse('2026-01-01T00:00:00Z')
@@ -52,6 +61,44 @@ async function authorities(): Promise<UploadAuthorities> {
   const make = (commonName: string) => createAuthority({ commonName, lifetimeMs: 48 * hour, now })
   const [server, client] = await Promise.all([make('servers'), make('clients')])
   return { server, serverBundle: server.certPem, client, clientBundle: client.certPem }
+}
+
+describe('the authorities of upload servers', () => {
+  it('are not there while a bundle does not know its signer yet', async () => {
+    const [first, next] = [await authorities(), await authorities()]
+    const found = (seen: UploadAuthorities): UploadAuthorities | undefined => uploadAuthorities(cachesOf(seen), 'cdi')
+    assert.deepEqual(found(first), first)
+    const both = { ...next, clientBundle: `# two\r\n${first.clientBundle}${next.clientBundle}` }
+    assert.deepEqual(found(both), both)
+    assert.equal(found({ ...first, client: next.client }), undefined)
+    assert.equal(found({ ...first, server: next.server }), undefined)
+    assert.equal(found({ ...first, clientBundle: '' }), undefined)
+  })
+})
+
+function cachesOf(seen: UploadAuthorities): AuthorityCaches {
+  const { uploadServer, uploadClient } = certificateNames
+  const base64 = (text: string): string => Buffer.from(text).toString('base64')
+  const pair = ({ certPem, keyPem }: CertificatePair): Record<string, string> => ({
+    'tls.crt': base64(certPem),
+    'tls.key': base64(keyPem),
+  })
+  const data: Readonly<Record<string, Record<string, string>>> = {
+    [uploadServer.signer]: pair(seen.server),
+    [uploadClient.signer]: pair(seen.client),
+    [uploadServer.bundle]: { 'ca-bundle.crt': seen.serverBundle },
+    [uploadClient.bundle]: { 'ca-bundle.crt': seen.clientBundle },
+  }
+  const found = (kind: typeof kinds.secret | typeof kinds.configMap, { name }: ObjectKey) => ({
+    apiVersion: 'v1',
+    kind: kind.kind,
+    metadata: { name, uid: name, resourceVersion: '1' },
+    data: data[name] ?? {},
+  })
+  return {
+    cdiSecrets: { get: (key) => found(kinds.secret, key) },
+    cdiConfigMaps: { get: (key) => found(kinds.configMap, key) },
+  }
 }
 
 describe('the identity of an upload server', () => {

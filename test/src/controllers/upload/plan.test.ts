@@ -191,6 +191,15 @@ describe('the upload controller', () => {
     assert.deepEqual(again.events, [])
   })
 
+  it('takes what is finished for done though somebody deletes the server meanwhile, if it says so', () => {
+    const carrier = uploadPrime({ phase: 'Bound', annotated: { [annotations.podReady]: 'true' } })
+    const plan = served(carrier, { phase: 'Running', state: exited(0, completed), terminating: true })
+    assert.equal(plan.annotations[annotations.podPhase], 'Succeeded')
+    assert.deepEqual([plan.pod, plan.service], ['keep', 'delete'])
+    const silent = served(carrier, { phase: 'Running', state: exited(0, ''), terminating: true })
+    assert.deepEqual(silent.annotations, { [annotations.podReady]: 'false' })
+  })
+
   it('keeps a finished server that is to be retained, but not one that has to make room', () => {
     const carrier = uploadPrime({ phase: 'Bound', annotated: { [annotations.podRetainAfterCompletion]: 'true' } })
     const plan = served(carrier, { phase: 'Succeeded', state: exited(0, completed) })
