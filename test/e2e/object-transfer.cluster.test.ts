@@ -9,6 +9,7 @@ import { killController } from './support/kill-controller.ts'
 import { assertDisk } from './support/assert-disk.ts'
 import { cloneBy, givenSource, sourceDisk } from './support/clone.ts'
 import { classes } from './support/cluster.ts'
+import { limit } from './support/quota.ts'
 import { scenario } from './support/scene.ts'
 import type { Scene } from './support/scene.ts'
 import { useStage } from './support/stage.ts'
@@ -188,16 +189,7 @@ describe('a claim', { concurrency: 3 }, () => {
       const digest = await givenClaim(scene)
       const before = await volumeOf(scene, 'src')
       const to = await scene.another()
-      await to.create(kinds.resourceQuota, {
-        apiVersion: 'v1',
-        kind: 'ResourceQuota',
-        metadata: { name: 'none' },
-        spec: { hard: { persistentvolumeclaims: '0' } },
-      })
-      const quota = { namespace: to.namespace, name: 'none' }
-      await waitFor({ what: 'the quota to be in force', timeoutMs: patienceMs }, async () => {
-        return (await to.cluster.kube.get(kinds.resourceQuota, quota))?.status?.hard !== undefined
-      })
+      await limit(to, { persistentvolumeclaims: '0' })
       await using move = await Move.start(
         scene,
         { kind: 'PersistentVolumeClaim', name: 'src' },
@@ -209,7 +201,7 @@ describe('a claim', { concurrency: 3 }, () => {
       assert.deepEqual([status?.phase, status?.conditions?.[0]?.message], ['Error', 'Error'])
       const kept = await scene.cluster.kube.get(kinds.pv, { name: before.name })
       assert.equal(kept?.spec?.persistentVolumeReclaimPolicy, 'Retain')
-      await scene.cluster.kube.delete(kinds.resourceQuota, quota)
+      await to.cluster.kube.delete(kinds.resourceQuota, { namespace: to.namespace, name: 'quota' })
       await move.completes()
       assert.deepEqual(await volumeOf(to, 'src'), before)
       assert.equal(await to.read('src', readNoise), digest)
