@@ -12,6 +12,7 @@ import type { TlsProfile } from '../tls-profile.ts'
 import { certificatesController } from './certificates/controller.ts'
 import { clonePopulatorController } from './clone/controller.ts'
 import { copyController } from './clone/copy-controller.ts'
+import { cloneOrphansController } from './clone/orphans.ts'
 import { cloneTokens } from './clone/tokens.ts'
 import { configController } from './config/controller.ts'
 import { dataSourceController } from './datasource/controller.ts'
@@ -134,6 +135,7 @@ export async function runControllers(options: ControllersOptions): Promise<void>
           recorder: clonePopulatorEvents,
           progress: newProgressReader(),
         }),
+        cloneOrphansController(shared),
         importController({ ...shared, ...workers, recorder: importEvents }),
         uploadController({
           ...shared,

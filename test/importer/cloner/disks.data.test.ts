@@ -69,6 +69,19 @@ describe('clone of a disk', () => {
     assert.ok((await allocatedBytes(device.backingFile)) <= (await allocatedBytes(source)) + smallBytes)
   })
 
+  it('copies a file of a few letters into a device that is full of old bytes', { skip: noRoot }, async () => {
+    await using scene = await CloneScene.make()
+    await using device = await loopDevice({ sizeBytes: 4 * mebibyte, dirty: true })
+    await scene.useTargetDevice(device.path)
+    const text = '123456789012345678901234567890\n'
+    await writeFile(join(scene.source, 'disk.img'), text)
+    const target = await scene.startTarget()
+    const cloner = await scene.clonerEnd(await scene.startCloner())
+    assertDone(cloner, await scene.targetEnd(target))
+    const bytes = await readFile(device.path)
+    assert.equal(bytes.subarray(0, text.length).toString(), text)
+  })
+
   it('copies a device into a file', { skip: noRoot }, async () => {
     await using scene = await CloneScene.make()
     await using device = await loopDevice({ sizeBytes: diskBytes })

@@ -7,7 +7,7 @@ import { createServer } from 'node:https'
 import { after, before, describe, it } from 'node:test'
 import { kinds } from '../../../src/api/kinds.ts'
 import type { PersistentVolumeClaim, Secret } from '../../../src/api/kinds.ts'
-import { annotations } from '../../../src/api/names.ts'
+import { annotations, labels } from '../../../src/api/names.ts'
 import { selfSigned } from '../../../src/certs/self-signed.ts'
 import type { Kind, KubeObject, NewObject } from '../../../src/kube/object.ts'
 import { ensureSigningKey, signingKeyFiles, signingKeySecretName } from '../../../src/tokens/signing-key.ts'
@@ -47,6 +47,12 @@ before(async () => {
   await ensureSigningKey({ client, namespace: 'cdi', log: silentLog() })
   const secret = await client.get(kinds.secret, { namespace: 'cdi', name: signingKeySecretName })
   signingKeyPem = textIn(secret, signingKeyFiles.privateKey)
+  await using _process = plane.startProcess()
+  for (const name of Object.values(classes)) {
+    await eventually(`the StorageProfile of ${name}`, async () => {
+      return (await client.get(kinds.storageProfile, { name }))?.status?.cloneStrategy !== undefined
+    })
+  }
 })
 after(() => plane?.[Symbol.asyncDispose]())
 
@@ -571,21 +577,24 @@ describe('the clone populator', () => {
 
 describe('a claim that is deleted while it is cloned', () => {
   const rests: Script = () => []
+  /** A clone from another namespace whose source is bound, and then nobody makes volumes any more. */
+  const begun = async (strategy: 'copy' | 'csi-clone' | 'snapshot'): Promise<Clone> => {
+    const clone = await newClone({ storageClassName: classes[strategy], crossNamespace: true })
+    const { sourceNamespace: namespace } = clone
+    await using _hands = playing(namespace, rests)
+    await eventually('the source is bound', async () => {
+      const source = await client.get(kinds.pvc, { namespace, name: 'src' })
+      return source?.status?.phase === 'Bound'
+    })
+    return clone
+  }
   for (const [phase, strategy] of [
     ['HostClone', 'copy'],
     ['CSIClone', 'csi-clone'],
   ] as const) {
     it(`takes everything with it (${phase})`, async () => {
-      const clone = await newClone({ storageClassName: classes[strategy], crossNamespace: true })
+      const clone = await begun(strategy)
       const { sourceNamespace: namespace } = clone
-      {
-        // The source is bound, then nobody makes volumes any more.
-        await using _hands = playing(namespace, rests)
-        await eventually('the source is bound', async () => {
-          const source = await client.get(kinds.pvc, { namespace, name: 'src' })
-          return source?.status?.phase === 'Bound'
-        })
-      }
       await using _process = plane.startProcess()
       await untilSaid(clone, phase)
       assert.notDeepEqual(await temporaries(clone), [])
@@ -596,6 +605,37 @@ describe('a claim that is deleted while it is cloned', () => {
         const target = await client.get(kinds.pvc, { namespace: clone.namespace, name: 't' })
         return target === undefined && (await temporaries(clone)).length === 0
       })
+    })
+  }
+
+  for (const [phase, strategy] of [
+    ['CSIClone', 'csi-clone'],
+    ['Snapshot', 'snapshot'],
+  ] as const) {
+    it(`and was torn from its finalizer leaves nothing for long, and nothing else goes (${phase})`, async () => {
+      const clone = await begun(strategy)
+      const { namespace, sourceNamespace } = clone
+      {
+        await using _process = plane.startProcess()
+        await untilSaid(clone, phase)
+        await eventually('something was made', async () => (await temporaries(clone)).length > 0)
+      }
+      const { uid } = (await targetOf(clone)).metadata
+      // Of the same label, but not of our names.
+      await newClaim(sourceNamespace, 'other', { storageClassName: classes.copy, size: '1Mi' })
+      const label = { metadata: { labels: { [labels.ownedByUid]: uid } } }
+      await client.patch(kinds.pvc, { namespace: sourceNamespace, name: 'other' }, label, { type: 'merge' })
+      const target = { namespace, name: 't' }
+      await client.patch(kinds.pvc, target, { metadata: { finalizers: null } }, { type: 'merge' })
+      await client.delete(kinds.pvc, target)
+      await using _process = plane.startProcess()
+      await using _hands = playing(sourceNamespace, rests)
+      const other = 'PersistentVolumeClaim other'
+      await eventually('all is gone', async () => (await temporaries(clone)).every((name) => name === other))
+      for (const name of ['src', 'other']) {
+        const kept = await client.get(kinds.pvc, { namespace: sourceNamespace, name })
+        assert.ok(kept !== undefined && kept.metadata.deletionTimestamp === undefined, name)
+      }
     })
   }
 
