@@ -4,7 +4,7 @@
  */
 import { kinds } from '../../api/kinds.ts'
 import type { DataVolume, PersistentVolumeClaim, Pod } from '../../api/kinds.ts'
-import { annotations, phases, primeName } from '../../api/names.ts'
+import { annotations, phases, primeName, reasons } from '../../api/names.ts'
 import type { InstallerLabels } from '../../api/names.ts'
 import { isAlreadyExists } from '../../kube/api-error.ts'
 import { formatTime } from '../../kube/clock.ts'
@@ -336,6 +336,7 @@ class DataVolumeReconciler {
       clone: this.#orderOf(dataVolume),
       failure,
       progressPercent: progress.percentOf(key),
+      alreadyTold: this.#told.of(dataVolume),
       now: formatTime(clock.now()),
     })
     if (!status) return
@@ -349,7 +350,10 @@ class DataVolumeReconciler {
       { type: 'merge', subresource: 'status' },
     )
     ownWrites.wrote(written)
-    for (const event of events) this.#recorderOf(written).event(written, event)
+    for (const event of events) {
+      this.#recorderOf(written).event(written, event)
+      if (event.reason === reasons.pending) this.#told.remember(written, event)
+    }
   }
 
   /** In the direct mode the worker is T's own; a populator follows its workers itself. */

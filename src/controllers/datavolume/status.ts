@@ -9,6 +9,7 @@ import { findCondition, sameFacts, setCondition } from '../../kube/conditions.ts
 import type { Condition, ConditionFacts } from '../../kube/conditions.ts'
 import { annotationOf } from '../shared/annotated.ts'
 import { claimPhase } from '../shared/claim.ts'
+import { toldKey } from '../shared/claim-events.ts'
 import { normal, warning } from '../shared/told.ts'
 import type { Told } from '../shared/told.ts'
 import { boundCondition, readyCondition, runningCondition } from './conditions.ts'
@@ -26,6 +27,8 @@ export interface StatusInput extends PhaseInput {
   readonly failure?: (Override & { readonly phase: Phase }) | undefined
   /** Progress that a worker in the direct mode reported, 0–100. */
   readonly progressPercent?: number | undefined
+  /** Keys (`toldKey`) of what this process told on the DataVolume before. */
+  readonly alreadyTold: ReadonlySet<string>
   /** RFC 3339, whole seconds. */
   readonly now: string
 }
@@ -140,11 +143,14 @@ function conditionEvents({
   running: ConditionFacts
   ready: ConditionFacts
 }): Told[] {
-  const { dataVolume, target, carrier } = input
+  const { dataVolume, target, carrier, alreadyTold } = input
   const before = (dataVolume.status?.conditions ?? []) as readonly Condition[]
   const events: Told[] = []
   const boundBefore = findCondition(before, 'Bound')
-  if (!boundBefore || !sameFacts(boundBefore, bound)) events.push(normal(bound.reason ?? '', bound.message ?? ''))
+  const told = normal(bound.reason ?? '', bound.message ?? '')
+  // What a pending claim waits for goes back and forth; events are rationed, and those that come later matter more.
+  const isRepeated = bound.reason === reasons.pending && alreadyTold.has(toldKey(told))
+  if (!isRepeated && !(boundBefore && sameFacts(boundBefore, bound))) events.push(told)
 
   const message = running.message ?? ''
   const isNews = message !== '' && findCondition(before, 'Running')?.message !== message

@@ -3,13 +3,20 @@ import { primeEventPrefix, reasons } from '../../api/names.ts'
 import type { Event } from '../../api/kinds.ts'
 import type { Told } from './told.ts'
 
-/** The text of the newest event, of equally new ones the longest; events without text do not count. */
+/** What is repeated counts as new so long after it was. */
+const repeatedMs = 60_000
+
+/**
+ * The text of the newest event, of equally new ones the longest; events without text do not count. A provisioner looks at a
+ * claim, and says again what it does, whenever somebody writes what was said last on that claim: so what is only repeated is
+ * not news at once, or the two would drive each other round until neither may tell anything any more.
+ */
 export function newestText(events: readonly Event[]): string | undefined {
   let best: { time: number; text: string } | undefined
   for (const event of events) {
     const text = event.message ?? ''
     if (!text) continue
-    const time = timeOf(event)
+    const time = Math.max(beginOf(event), timeOf(event) - repeatedMs)
     if (!best || time > best.time || (time === best.time && text.length > best.text.length)) best = { time, text }
   }
   return best?.text
@@ -70,9 +77,18 @@ export function toldKey({ reason, message }: { reason?: string | undefined; mess
 }
 
 /** Milliseconds since the epoch of the last time that an event happened. */
-function timeOf(event: Event): number {
-  const text =
-    event.series?.lastObservedTime ?? event.lastTimestamp ?? event.eventTime ?? event.metadata.creationTimestamp
+function timeOf({ series, lastTimestamp, eventTime, metadata }: Event): number {
+  return parsed(series?.lastObservedTime ?? lastTimestamp ?? eventTime ?? metadata.creationTimestamp)
+}
+
+/** The same of the first time. */
+function beginOf(event: Event): number {
+  const { firstTimestamp, eventTime, metadata } = event
+  const first = firstTimestamp ?? eventTime ?? metadata.creationTimestamp
+  return first === undefined ? timeOf(event) : parsed(first)
+}
+
+function parsed(text: string | undefined): number {
   const time = text ? Date.parse(text) : Number.NaN
   return Number.isFinite(time) ? time : 0
 }

@@ -25,6 +25,7 @@ function input(facts: Partial<StatusInput> = {}): StatusInput {
     isServedByStorage: true,
     honorWaitForFirstConsumer: true,
     adoptionGate: false,
+    alreadyTold: new Set(),
     clone: orderOfPvc,
     now: '2026-01-01T00:00:00Z',
     ...facts,

@@ -18,6 +18,7 @@ function input(facts: Partial<StatusInput> = {}): StatusInput {
     isServedByStorage: true,
     honorWaitForFirstConsumer: true,
     adoptionGate: false,
+    alreadyTold: new Set(),
     now,
     ...facts,
   }
@@ -456,6 +457,28 @@ const cases: Case[] = [
     running: 'Unknown AReason|a message',
   },
 ]
+
+describe('what a pending claim waits for', () => {
+  const waiting = 'target PVC dv Pending and provisioning'
+  const told = (alreadyTold: readonly string[]): string[] => {
+    const target = directTarget({
+      annotated: {
+        [annotations.conditionBound]: 'false',
+        [annotations.conditionBoundMessage]: 'provisioning',
+        [annotations.conditionBoundReason]: 'Pending',
+      },
+    })
+    const { shown: lines, events } = statusFor({ target, alreadyTold: new Set(alreadyTold) })
+    assert.ok(lines.includes(`Bound=False Pending|${waiting}`), lines.join('\n'))
+    return events.filter((event) => event.endsWith(waiting))
+  }
+
+  it('always stands in the condition, and is told once, however often it goes back to that', () => {
+    assert.deepEqual(told([]), [`Normal Pending: ${waiting}`])
+    assert.deepEqual(told([`Pending\nsomething else`]), [`Normal Pending: ${waiting}`])
+    assert.deepEqual(told([`Pending\n${waiting}`]), [])
+  })
+})
 
 describe('the status of a DataVolume', () => {
   for (const { name, given, phase, progress = 'N/A', restarts = '', events = [], ...conditions } of cases) {

@@ -19,6 +19,7 @@ function input(facts: Partial<StatusInput> = {}): StatusInput {
     isServedByStorage: true,
     honorWaitForFirstConsumer: true,
     adoptionGate: false,
+    alreadyTold: new Set(),
     now,
     ...facts,
   }
