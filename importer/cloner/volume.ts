@@ -12,8 +12,8 @@ const diskName = 'disk.img'
 
 /**
  * A device is a disk. So is a file system of content type kubevirt that holds `disk.img` and nothing else, with something
- * in it; everything else is a tree, unless it is to become a device: then it is the first file whose name contains `disk.img`. Throws
- * CDI_CLONE_NO_DISK if there is none, CDI_CLONE_SOURCE.
+ * in it; everything else is a tree, unless it is to become a device: then it is the first file whose name contains
+ * `disk.img`. Throws CDI_CLONE_NO_DISK if there is none, CDI_CLONE_SOURCE.
  */
 export async function contentOf(
   { volumeMode, source, contentType }: Pick<ClonerConfig, 'volumeMode' | 'source' | 'contentType'>,

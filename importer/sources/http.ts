@@ -1,7 +1,8 @@
 /**
  * Source http and https. Opening asks HEAD, then GET for the first bytes: the answer to that decides whether the source
  * can be read by ranges (206, total length and version told) or forward only (200; that very answer is then the stream).
- * Pieces of a file whose version nothing names could be of two versions, so it is read in one answer. Whatever heals is retried inside (resumable.ts); what comes out are all bytes of one version, or one CdiError.
+ * Pieces of a file whose version nothing names could be of two versions, so it is read in one answer. Whatever heals is
+ * retried inside (resumable.ts); what comes out are all bytes of one version, or one CdiError.
  *
  * http/ranged.ts      reading by ranges
  * http/forward.ts     reading from front to end

@@ -11,9 +11,8 @@ import type { ApiError } from '../../kube/api-error.ts'
 import { watching } from '../../kube/controller.ts'
 import type { ControllerSpec, ReconcileResult } from '../../kube/controller.ts'
 import { keyOf } from '../../kube/object.ts'
-import type { Kind, KubeObject, ObjectKey } from '../../kube/object.ts'
+import type { ObjectKey } from '../../kube/object.ts'
 import { annotationOf } from '../shared/annotated.ts'
-import { indexes } from '../shared/caches.ts'
 import { claimPhase, isTerminating, isUnfinished } from '../shared/claim.ts'
 import { cloneSourceKeyOf, isClone } from '../shared/clone-reference.ts'
 import { createOnce } from '../shared/create-once.ts'
@@ -28,7 +27,7 @@ import { ToldMemory } from '../shared/told-memory.ts'
 import { warning } from '../shared/told.ts'
 import type { Told } from '../shared/told.ts'
 import type { WorkerSettings } from '../shared/worker-pod.ts'
-import { gather, orderOf } from './gather.ts'
+import { gather, labelledWith, orderOf } from './gather.ts'
 import { byClaim, byCloneSource, byLabel, byNameOfClaim, byOrigin, byPod, byStorageClass } from './keys.ts'
 import type { CloneObservation } from './observation.ts'
 import { planClone, stopped } from './plan.ts'
@@ -210,12 +209,7 @@ class ClonePopulator {
     const { uid, namespace: home = '' } = target.metadata
     const labelSelector = `${labels.ownedByUid}=${uid}`
     const namespace = cloneSourceKeyOf(target)?.namespace ?? home
-    const known: readonly (readonly [Kind, readonly KubeObject[]])[] = [
-      [kinds.pod, caches.pods.byIndex(indexes.ownedByUid, uid)],
-      [kinds.pvc, caches.pvcs.byIndex(indexes.ownedByUid, uid)],
-      [kinds.volumeSnapshot, caches.volumeSnapshots.byIndex(indexes.ownedByUid, uid)],
-    ]
-    for (const [kind, cached] of known) {
+    for (const [kind, cached] of labelledWith(caches, uid)) {
       // Where snapshots are not installed there are none.
       const { items } = await client.list(kind, { namespace, labelSelector }).catch((error: unknown) => {
         if (!isNotFound(error)) throw error

@@ -2,8 +2,9 @@
 import { temporaryPvcName, temporarySnapshotName, temporarySourcePvcName, prepPodName } from '../../api/names.ts'
 import { kinds } from '../../api/kinds.ts'
 import type { PersistentVolumeClaim, VolumeCloneSource } from '../../api/kinds.ts'
+import type { Kind, KubeObject } from '../../kube/object.ts'
 import type { Caches } from '../shared/caches.ts'
-import { eventsOf } from '../shared/caches.ts'
+import { eventsOf, indexes } from '../shared/caches.ts'
 import { cloneSourceKeyOf } from '../shared/clone-reference.ts'
 import { activeCdi, configOf } from '../shared/settings.ts'
 import type { CloneObservation, Origin, TemporaryObjects } from './observation.ts'
@@ -97,4 +98,16 @@ function temporaryObjectsOf(
     snapshot: volumeSnapshots.get({ namespace, name: temporarySnapshotName(uid) }),
     prepPod: pods.get({ namespace, name: prepPodName(uid) }),
   }
+}
+
+/** What bears the label of temporary objects of the claim with this UID, by its kind. */
+export function labelledWith(
+  { pods, pvcs, volumeSnapshots }: Pick<Caches, 'pods' | 'pvcs' | 'volumeSnapshots'>,
+  uid: string,
+): readonly (readonly [Kind, readonly KubeObject[]])[] {
+  return [
+    [kinds.pod, pods.byIndex(indexes.ownedByUid, uid)],
+    [kinds.pvc, pvcs.byIndex(indexes.ownedByUid, uid)],
+    [kinds.volumeSnapshot, volumeSnapshots.byIndex(indexes.ownedByUid, uid)],
+  ]
 }

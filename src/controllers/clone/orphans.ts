@@ -3,8 +3,14 @@
  * what was made last came to light when T had gone. They lie in the namespace of the source, use its quota, and nobody else
  * looks for them. Keys are the UIDs of claims.
  */
-import { annotations, labels, prepPodName } from '../../api/names.ts'
-import { temporaryPvcName, temporarySnapshotName, temporarySourcePvcName } from '../../api/names.ts'
+import {
+  annotations,
+  labels,
+  prepPodName,
+  temporaryPvcName,
+  temporarySnapshotName,
+  temporarySourcePvcName,
+} from '../../api/names.ts'
 import { kinds } from '../../api/kinds.ts'
 import { watching } from '../../kube/controller.ts'
 import type { ControllerSpec, ReconcileResult } from '../../kube/controller.ts'
@@ -14,6 +20,7 @@ import { annotationOf, isAnnotatedTrue } from '../shared/annotated.ts'
 import { indexes } from '../shared/caches.ts'
 import { isTerminating } from '../shared/claim.ts'
 import type { Dependencies } from '../shared/dependencies.ts'
+import { labelledWith } from './gather.ts'
 
 /** Caches are several streams: so old is an object whose claim must have been seen, if there is one. */
 export const orphanAgeMs = 30_000
@@ -49,12 +56,7 @@ function made({ caches }: Pick<OrphanDependencies, 'caches'>, uid: string): (rea
     temporarySourcePvcName(uid),
     prepPodName(uid),
   ])
-  const all: readonly (readonly [Kind, readonly KubeObject[]])[] = [
-    [kinds.pod, caches.pods.byIndex(indexes.ownedByUid, uid)],
-    [kinds.pvc, caches.pvcs.byIndex(indexes.ownedByUid, uid)],
-    [kinds.volumeSnapshot, caches.volumeSnapshots.byIndex(indexes.ownedByUid, uid)],
-  ]
-  return all.flatMap(([kind, objects]) =>
+  return labelledWith(caches, uid).flatMap(([kind, objects]) =>
     objects.filter(({ metadata }) => names.has(metadata.name)).map((object) => [kind, object] as const),
   )
 }

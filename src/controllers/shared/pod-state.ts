@@ -73,6 +73,11 @@ export function reportOfRefusedPod({
   }
 }
 
+/** Whether the reason of a condition says that the API server did not accept a pod. */
+export function isRefusal(reason: string | undefined): boolean {
+  return reason === reasons.errExceededQuota || reason === reasons.errStartingPod
+}
+
 /** Wishes that were fulfilled stay visible as `false`. */
 export function fulfilled(carrier: PersistentVolumeClaim, wishes: readonly string[]): Record<string, string> {
   return Object.fromEntries(wishes.filter((key) => isAnnotatedTrue(carrier, key)).map((key) => [key, 'false']))

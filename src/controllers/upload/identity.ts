@@ -33,23 +33,28 @@ export interface AuthorityCaches {
  * The authorities, or undefined while they are not all there. Caches are several streams: a bundle that does not know its
  * signer yet is an old one.
  */
-export function uploadAuthorities(
-  { cdiSecrets, cdiConfigMaps }: AuthorityCaches,
-  namespace: string,
-): UploadAuthorities | undefined {
+export function uploadAuthorities(caches: AuthorityCaches, namespace: string): UploadAuthorities | undefined {
   const { uploadServer, uploadClient } = certificateNames
-  const pair = (name: string): CertificatePair | undefined => pairOf(cdiSecrets.get({ namespace, name }))
-  const bundle = (name: string): string | undefined => bundleOf(cdiConfigMaps.get({ namespace, name }))
-  const server = pair(uploadServer.signer)
-  const client = pair(uploadClient.signer)
-  const serverBundle = bundle(uploadServer.bundle)
-  const clientBundle = bundle(uploadClient.bundle)
-  if (!knows(serverBundle, server) || !knows(clientBundle, client)) return undefined
-  return server && client && serverBundle && clientBundle ? { server, serverBundle, client, clientBundle } : undefined
+  const server = authorityOf(caches, namespace, uploadServer)
+  const client = authorityOf(caches, namespace, uploadClient)
+  return (
+    server &&
+    client && { server: server.pair, serverBundle: server.bundle, client: client.pair, clientBundle: client.bundle }
+  )
 }
 
-function knows(bundle = '', signer: CertificatePair | undefined): boolean {
-  const [own] = certificatesIn(signer?.certPem ?? '')
+function authorityOf(
+  { cdiSecrets, cdiConfigMaps }: AuthorityCaches,
+  namespace: string,
+  names: { readonly signer: string; readonly bundle: string },
+): { pair: CertificatePair; bundle: string } | undefined {
+  const pair = pairOf(cdiSecrets.get({ namespace, name: names.signer }))
+  const bundle = bundleOf(cdiConfigMaps.get({ namespace, name: names.bundle }))
+  return pair && bundle && knows(bundle, pair) ? { pair, bundle } : undefined
+}
+
+function knows(bundle: string, { certPem }: CertificatePair): boolean {
+  const [own] = certificatesIn(certPem)
   return certificatesIn(bundle).some(({ fingerprint256 }) => fingerprint256 === own?.fingerprint256)
 }
 

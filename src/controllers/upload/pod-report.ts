@@ -13,6 +13,7 @@ import {
   runningState,
   stateOfPod,
   unschedulableText,
+  isRefusal,
 } from '../shared/pod-state.ts'
 import type { PodState } from '../shared/pod-state.ts'
 import { normal, warning } from '../shared/told.ts'
@@ -93,10 +94,6 @@ export function wasRefused(carrier: PersistentVolumeClaim): boolean {
  */
 function wasSourceRefused(carrier: PersistentVolumeClaim): boolean {
   return isRefusal(annotationOf(carrier, annotations.conditionSourceRunningReason))
-}
-
-function isRefusal(reason: string | undefined): boolean {
-  return reason === reasons.errExceededQuota || reason === reasons.errStartingPod
 }
 
 /** Whether a server can be sent to; the readiness of one that has just ended may not have been taken back yet. */

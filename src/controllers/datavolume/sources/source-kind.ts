@@ -3,7 +3,7 @@
  * (rendering, ownership, adoption, conditions, the way of a source resource) is the same for all kinds. `../source-kinds.ts`
  * knows them all.
  */
-import { annotations, reasons } from '../../../api/names.ts'
+import { annotations } from '../../../api/names.ts'
 import type { Phase } from '../../../api/names.ts'
 import type {
   DataVolume,
@@ -18,6 +18,7 @@ import type { Caches, Held } from '../../shared/caches.ts'
 import type { ProgressReader } from '../../shared/progress.ts'
 import { claimPhase } from '../../shared/claim.ts'
 import type { Told } from '../../shared/told.ts'
+import { isRefusal } from '../../shared/pod-state.ts'
 
 /** A resource of ours that T's dataSourceRef names in populator mode. */
 export type SourceResource = VolumeImportSource | VolumeUploadSource | VolumeCloneSource
@@ -92,10 +93,9 @@ export function hasWorkerOnceBound(
 /** A pod that could not be made (a quota) failed in nothing: it is made later. Its own event says so. */
 export function wasRefused(target: PersistentVolumeClaim): boolean {
   // A copy has two pods.
-  return [annotations.conditionRunningReason, annotations.conditionSourceRunningReason].some((key) => {
-    const reason = annotationOf(target, key)
-    return reason === reasons.errExceededQuota || reason === reasons.errStartingPod
-  })
+  return [annotations.conditionRunningReason, annotations.conditionSourceRunningReason].some((key) =>
+    isRefusal(annotationOf(target, key)),
+  )
 }
 
 /** The fields of the DataVolume that the resources of imports and uploads bear when they are set. */
